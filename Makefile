@@ -1,0 +1,136 @@
+# seg: make, make test, make demo, make install DESTDIR= PREFIX=, make clean.
+# VARIANT=asan|cov builds beside the normal build, in build/$(VARIANT).  MPI=no leaves MPI out.
+
+VERSION  = 0.1.0
+PREFIX   = /usr/local
+DESTDIR  =
+VARIANT  =
+MPI      = yes
+B       := build$(if $(VARIANT),/$(VARIANT))
+
+# What a bare Debian or Ubuntu needs; `make deps` installs what is missing.
+DEPS      = pkg-config libtiff-dev zlib1g-dev libjansson-dev libdeflate-dev \
+            $(if $(filter no,$(MPI)),,libopenmpi-dev openmpi-bin)
+TEST_DEPS = $(DEPS) libcmocka-dev mandoc python3 python3-numpy python3-tifffile
+
+PKGS   := libtiff-4 zlib jansson
+PC     := pkg-config
+HAVE    = $(shell $(PC) --exists $(1) 2>/dev/null && echo yes)
+
+WARN   := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith \
+          -Wwrite-strings -Wno-psabi
+# -ffp-contract=off comes after the user's flags: same bits from every compiler and machine.
+ALL_CFLAGS  = -std=c11 -O2 -g $(WARN) -D_GNU_SOURCE -DSEG_VERSION='"$(VERSION)"' -Iinclude -I. \
+              $(VARIANT_$(VARIANT)) $(FOREIGN_CFLAGS) $(CFLAGS) -fno-fast-math -ffp-contract=off -pthread
+ALL_LDFLAGS = $(VARIANT_$(VARIANT)) $(LDFLAGS) -pthread
+VARIANT_asan = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+VARIANT_cov  = --coverage -O0
+
+FOREIGN_CFLAGS := $(shell $(PC) --cflags $(PKGS) 2>/dev/null)
+LIBS           := $(shell $(PC) --libs $(PKGS) 2>/dev/null)
+ifeq ($(call HAVE,libdeflate),yes)
+FOREIGN_CFLAGS += -DHAVE_LIBDEFLATE $(shell $(PC) --cflags libdeflate)
+LIBS           += $(shell $(PC) --libs libdeflate)
+endif
+LIBS += -lm
+ifneq ($(MPI),no)
+MPI_CFLAGS := -DHAVE_MPI $(shell $(PC) --cflags ompi-c 2>/dev/null || $(PC) --cflags mpich 2>/dev/null)
+MPI_LIBS   := $(shell $(PC) --libs ompi-c 2>/dev/null || $(PC) --libs mpich 2>/dev/null)
+endif
+
+# x.isa.c is compiled once for each instruction-set class and chosen at run time (seg/isa.h).
+ifneq ($(filter x86_64 amd64,$(shell uname -m)),)
+ISAS := plain avx2 avx512
+else
+ISAS := plain
+endif
+ISA_plain  :=
+ISA_avx2   := -mavx2 -mfma -mtune=haswell
+ISA_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
+
+PROGS   := $(patsubst cmd/%.c,%,$(wildcard cmd/seg-*.c))
+LIBSRC  := $(filter-out lib/dist/mpi.c %.isa.c,$(wildcard lib/*/*.c))
+ISASRC  := $(wildcard lib/*/*.isa.c)
+LIBOBJ  := $(LIBSRC:%.c=$(B)/%.o) $(foreach i,$(ISAS),$(ISASRC:%.isa.c=$(B)/%.$(i).o)) \
+           $(patsubst lib/loss/%,$(B)/lib/loss/%.o,$(wildcard lib/loss/recipes))
+UNITS   := $(patsubst tests/%.c,$(B)/tests/%,$(wildcard tests/u-*.c))
+
+# One short line for each step; V=1 shows the commands.
+q = $(if $(V),,@echo '$(1) $(2)'; )
+
+.SECONDARY:
+.DELETE_ON_ERROR:
+.PHONY: all deps test check demo install uninstall clean FORCE
+
+ifneq ($(filter test check demo,$(MAKECMDGOALS)),)
+WANT := $(if $(filter demo,$(MAKECMDGOALS)),$(DEPS),$(TEST_DEPS))
+endif
+ifeq ($(shell command -v $(PC) >/dev/null && $(PC) --exists $(PKGS) $(if $(filter no,$(MPI)),,ompi-c) \
+        $(if $(filter test check,$(MAKECMDGOALS)),cmocka) 2>/dev/null && echo yes),yes)
+READY := yes
+endif
+
+# Without the libraries there is nothing to build: install them, then start again so that
+# pkg-config is asked anew.
+ifneq ($(READY),yes)
+ifneq ($(filter-out clean deps,$(or $(MAKECMDGOALS),all)),)
+all test check demo install: deps
+	@$(MAKE) --no-print-directory $@
+else
+all:
+endif
+else
+all: $(PROGS:%=$(B)/bin/%)
+test check: deps all $(UNITS)
+	@B=$(B) MPI=$(MPI) sh tests/run.sh $(T)
+demo: deps all
+	@bash pipelines/demo.sh
+endif
+
+deps:
+	@sh tests/deps.sh $(or $(WANT),$(DEPS))
+
+# A changed compiler or flag rebuilds everything.
+$(B)/flags: FORCE
+	@mkdir -p $(@D); echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(MPI_CFLAGS))' | cmp -s - $@ || \
+	 echo '$(subst ','\'',$(CC) $(ALL_CFLAGS) $(MPI_CFLAGS))' > $@
+FORCE:
+
+$(B)/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call q,CC  ,$@)$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+define isa_rule
+$(B)/%.$(1).o: %.isa.c $(B)/flags
+	@mkdir -p $$(@D)
+	$$(call q,CC  ,$$@)$$(CC) $$(ALL_CFLAGS) $(ISA_$(1)) -O3 -DSEG_ISA=$(1) -DSEG_ISA_$(1) -MMD -MP -c -o $$@ $$<
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rule,$(i))))
+$(B)/lib/dist/mpi.o: ALL_CFLAGS += $(MPI_CFLAGS)
+# The recipes are one text file, carried in the library as it stands.
+$(B)/lib/loss/recipes.o: lib/loss/recipes
+	@mkdir -p $(@D)
+	$(call q,DATA,$@)cd lib/loss && ld -r -b binary -z noexecstack -o $(abspath $@) recipes
+
+$(B)/libseg.a: $(LIBOBJ)
+	$(call q,AR  ,$@)rm -f $@ && ar rcs $@ $^
+
+$(B)/bin/seg-train: $(B)/cmd/seg-train.o $(B)/cmd/cmd.o $(if $(filter no,$(MPI)),,$(B)/lib/dist/mpi.o) $(B)/libseg.a
+	@mkdir -p $(@D)
+	$(call q,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(MPI_LIBS)
+$(B)/bin/%: $(B)/cmd/%.o $(B)/cmd/cmd.o $(B)/libseg.a
+	@mkdir -p $(@D)
+	$(call q,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/%: $(B)/tests/%.o $(B)/libseg.a
+	$(call q,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(foreach s,1 5 7,$(DESTDIR)$(PREFIX)/share/man/man$(s))
+	install $(PROGS:%=$(B)/bin/%) $(DESTDIR)$(PREFIX)/bin
+	for f in man/*.[157]; do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}; done
+uninstall:
+	rm -f $(PROGS:%=$(DESTDIR)$(PREFIX)/bin/%)
+	for f in man/*.[157]; do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$${f##*/}; done
+clean:
+	rm -rf build
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)
