@@ -1,0 +1,109 @@
+/* seg-loss: evaluate a loss, explain it, take it apart. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/cmd.h"
+#include "seg/err.h"
+#include "seg/file.h"
+#include "seg/parallel.h"
+#include "seg/report.h"
+
+enum { BATCH = CMD_LONG, CACHE, EXPLAIN, JSON, LEDGER, LIST, PRECISION, RECIPES, REPORT };
+
+static const struct cmd_opt options[] = {
+	{BATCH, "batch", "B", "also the mean over batches of B samples, as Keras prints it"},
+	{CACHE, "cache", "BYTES", "of stdin kept in memory, the rest in $TMPDIR (default 256 MiB)"},
+	{EXPLAIN, "explain", NULL, "every step from pixels to the number"},
+	{JSON, "json", NULL, "an object for programs, with the ledger"},
+	{LEDGER, "ledger", NULL, "the number taken apart by class"},
+	{LIST, "list", NULL, "list the recipes, read nothing"},
+	{'l', "loss", "LOSS", "an expression or @recipe (default: by task)"},
+	{PRECISION, "precision", "f32|f64", "of values at pixels (default f32)"},
+	{RECIPES, "recipes", "FILE", "further definitions"},
+	{REPORT, "report", "FILE", "write there instead of stdout"},
+	{'@', "threads", "N", "threads (default: processors)"},
+	{0},
+};
+static const struct cmd self = {"seg-loss",
+	"[-@ N] [-l LOSS] [--batch B] [--cache BYTES] [--explain] [--json] [--ledger] [--list] "
+	"[--precision f32|f64] [--recipes FILE] [--report FILE] [FILE]",
+	"evaluate a loss, explain it, take it apart", options};
+
+static char *listing(void)
+{
+	struct seg_buf b = {0};
+	return seg_recipe_text(&b) < 0 ? NULL : b.data;
+}
+
+static char *report(const struct seg_audit *a, int json, int colour)
+{
+	struct seg_buf b = {0};
+	if (!json)
+		return seg_audit_text(a, colour, &b) < 0 ? NULL : b.data;
+	struct seg_json *j = seg_audit_json(a);
+	char *text = seg_json_pretty(j);
+	seg_json_free(j);
+	return text;
+}
+
+static void write_text(const char *path, const char *text)
+{
+	struct seg_new f;
+	int rc;
+	if (!path) {
+		fputs(text, stdout);
+		return;
+	}
+	if ((rc = seg_new_open(&f, path)) < 0 || (rc = seg_write_full(f.fd, text, strlen(text))) < 0 ||
+	    (rc = seg_new_commit(&f)) < 0)
+		cmd_die(rc, path);
+}
+
+int main(int argc, char **argv)
+{
+	struct seg_ask ask = {.threads = seg_ncpu(), .cache = 256 << 20};
+	struct seg_audit a;
+	const char *out = NULL;
+	char *text, *recipes = NULL;
+	int json = 0, list = 0, rc;
+	cmd_start(&self);
+	for (int k; (k = cmd_next(argc, argv)) >= 0;)
+		switch (k) {
+		case '@': ask.threads = (int)cmd_int("-@", cmd_arg, 1, 256); break;
+		case 'l': ask.loss = cmd_arg; break;
+		case BATCH: ask.batch = (size_t)cmd_int("--batch", cmd_arg, 1, 1 << 30); break;
+		case CACHE: ask.cache = (size_t)cmd_int("--cache", cmd_arg, 0, 1LL << 50); break;
+		case EXPLAIN: ask.explain = 1; break;
+		case JSON: json = ask.ledger = 1; break;
+		case LEDGER: ask.ledger = 1; break;
+		case LIST: list = 1; break;
+		case PRECISION:
+			if (strcmp(cmd_arg, "f32") && strcmp(cmd_arg, "f64"))
+				cmd_usage("--precision: '%s' is neither f32 nor f64", cmd_arg);
+			ask.f64 = cmd_arg[1] == '6';
+			break;
+		case RECIPES:
+			if (!(recipes = seg_read_file(cmd_arg, 1 << 20, NULL)))
+				cmd_die(SEG_EDATA, NULL);
+			ask.recipes = recipes;
+			break;
+		case REPORT: out = cmd_arg; break;
+		}
+	if (argc - cmd_ind > 1)
+		cmd_usage("more than one FILE; concatenate them: cat %s %s | seg-loss", argv[cmd_ind], argv[cmd_ind + 1]);
+	ask.in = cmd_ind < argc ? argv[cmd_ind] : NULL;
+	if (list) {
+		text = listing();
+	} else {
+		if ((rc = seg_audit_run(&a, &ask)) < 0)
+			cmd_die(rc, rc == SEG_EUSAGE ? "--loss" : NULL);
+		text = report(&a, json, !out && cmd_colour(stdout));
+		seg_audit_free(&a);
+	}
+	if (!text)
+		cmd_die(SEG_ENOMEM, NULL);
+	write_text(out, text);
+	free(text);
+	free(recipes);
+	return cmd_close(SEG_OK);
+}

@@ -1,0 +1,146 @@
+# seg-iou against NumPy: counts and ratios, ignored pixels, soft and overlapping masks, thresholds;
+# and what binding a sample refuses.
+. "$SEG_TESTS/lib.sh"
+export PYTHONPATH=$SEG_TESTS
+
+$PYTHON - <<'P'
+import json, subprocess, sys
+import numpy as np
+import segpy
+
+rng = np.random.default_rng(5)
+names = ["matrix", "oxide", "gamma2", "gamma3", "crack"]
+K = len(names)
+
+
+def counts(truth, valid, guess):
+    truth, guess = truth & valid, guess & valid
+    ax = tuple(range(truth.ndim - 1))
+    return [(a & b).sum(ax) for a, b in ((truth, guess), (~truth & valid, guess), (truth, ~guess))]
+
+
+def first_maximum(p):
+    return p.argmax(-1)[..., None] == np.arange(p.shape[-1])
+
+
+def check(what, head, records, want, valid, args=()):
+    segpy.write("x.seg", head, records)
+    for threads in "1", "3":
+        p = subprocess.run(["seg-iou", "--json", "-@", threads, *args], stdin=open("x.seg"), capture_output=True)
+        if p.returncode:
+            print("not ok", what, p.stderr.decode()); return
+        got = json.loads(p.stdout)
+        tp, fp, fn = [sum(w[i] for w in want) for i in range(3)]
+        bad = []
+        with np.errstate(invalid="ignore"):
+            iou, dice = tp / (tp + fp + fn), 2 * tp / (2 * tp + fp + fn)
+            prec, rec = tp / (tp + fp), tp / (tp + fn)
+        for k, c in enumerate(got["classes"]):
+            for name, v in dict(tp=tp, fp=fp, fn=fn, iou=iou, dice=dice, precision=prec, recall=rec).items():
+                g = np.nan if c[name] is None else c[name]
+                if not np.allclose(g, v[k], rtol=1e-12, atol=0, equal_nan=True):
+                    bad.append(f"class {k} {name}: {g}, want {v[k]}")
+        n = sum(v.any(-1).sum() for v in valid), sum((~v.any(-1)).sum() for v in valid)
+        if (got["pixels"], got["ignored"]) != n:
+            bad.append(f"pixels, ignored {got['pixels']}, {got['ignored']}, want {n}")
+        if got["present"] != np.isfinite(iou).sum() or not np.isclose(got["mean_iou"], np.nanmean(iou), rtol=1e-12):
+            bad.append(f"mean {got['mean_iou']} of {got['present']}, want {np.nanmean(iou)}")
+        if [c["name"] for c in got["classes"]] != names:
+            bad.append("names")
+        print("not ok" if bad else "ok", what, threads, "threads")
+        for b in bad:
+            print("#  ", b)
+
+
+sizes = [(16, 16), (7, 31), (64, 48)]
+# classes, with ignored pixels and a class that never occurs; coarse predictions so that ties are common
+recs, want, valids = [], [], []
+for i, (h, w) in enumerate(sizes):
+    t = rng.integers(0, 4, (h, w)).astype([np.uint8, np.uint16, np.int64][i])
+    t[rng.random((h, w)) < .2] = 255
+    p = (rng.integers(0, 4, (h, w, K)) / 4).astype(np.float32)
+    p[..., 4] = 0 if i else p[..., 4]
+    p[..., 4] *= .3
+    valid = np.repeat((t != 255)[..., None], K, 2)
+    recs.append((f"s{i}", {"label.npy": t, "pred.npy": p}))
+    want.append(counts(t[..., None] == np.arange(K), valid, first_maximum(p)))
+    valids.append(valid)
+check("multiclass", segpy.header(names, "multiclass", ignore=255, head="softmax"), recs, want, valids)
+logits = [(k, {"label.npy": e["label.npy"], "logit.npy": e["pred.npy"] * 8 - 4}) for k, e in recs]
+check("multiclass, logits", segpy.header(names, "multiclass", ignore=255, head="softmax"), logits, want, valids)
+
+# overlapping masks, one of them never set; part of a class ignored, some pixels altogether
+recs, logits, want, want3, valids = [], [], [], [], []
+thr = np.array([.5, .5, .25, .5, .75])
+for i, (h, w) in enumerate(sizes):
+    t = (rng.random((h, w, K)) < [.5, .3, .2, .1, 0]).astype(np.uint8)
+    t[rng.random((h, w, K)) < .1] = 255
+    t[:3] = 255
+    z = rng.normal(0, 2, (h, w, K)).astype(np.float32)
+    z[rng.random((h, w, K)) < .1] = 0
+    z[..., 4] = -5
+    p = (1 / (1 + np.exp(-z.astype(np.float64)))).astype(np.float32)
+    valid = t != 255
+    recs.append((f"s{i}", {"mask.npy": t, "pred.npy": p}))
+    logits.append((f"s{i}", {"mask.npy": t, "logit.npy": z}))
+    want.append(counts(t == 1, valid, p > .5))
+    want3.append(counts(t == 1, valid, p > thr))
+    valids.append(valid)
+head = segpy.header(names, "multilabel", ignore=255, head="sigmoid")
+check("multilabel", head, recs, want, valids)
+check("multilabel, logits", head, logits, want, valids)
+check("multilabel, thresholds", head, recs, want3, valids, ["--threshold", "gamma2=0.25,crack=0.75"])
+
+# soft truth counts from 1/2 on
+soft = [(k, {"mask.npy": rng.integers(0, 5, e["mask.npy"].shape).astype(np.float32) / 4, "pred.npy": e["pred.npy"]})
+        for k, e in recs]
+valids = [np.ones(e["mask.npy"].shape, bool) for _, e in soft]
+check("soft masks", segpy.header(names, "multilabel", head="sigmoid"), soft,
+      [counts(e["mask.npy"] >= .5, v, e["pred.npy"] > .5) for (_, e), v in zip(soft, valids)], valids)
+
+# files for the refusals below
+t, p = np.zeros((4, 6), np.uint8), np.full((4, 6, K), .2, np.float32)
+m = np.zeros((4, 6, K), np.float32)
+
+
+def bad(name, task="multiclass", **entries):
+    segpy.write(name, segpy.header(names, task), [("good", {"label.npy": t, "pred.npy": p}),
+                ("b/7", {k.replace("_", "."): v for k, v in entries.items()})])
+
+
+def at(a, where, v):
+    a = a.copy(); a[where] = v
+    return a
+
+
+bad("nan-mask.seg", mask_npy=at(m, (2, 3, 4), np.nan), pred_npy=p)
+bad("two.seg", mask_npy=at(m.astype(np.uint8), (1, 0, 1), 2), pred_npy=p)
+bad("range.seg", label_npy=at(t, (3, 1), 5), pred_npy=p)
+bad("shape.seg", label_npy=t, pred_npy=p[:3])
+bad("classes.seg", label_npy=t, pred_npy=p[..., :4])
+bad("nopred.seg", label_npy=t)
+bad("notruth.seg", pred_npy=p)
+bad("both.seg", label_npy=t, mask_npy=m, pred_npy=p)
+bad("nan-pred.seg", label_npy=t, pred_npy=at(p, (0, 5, 1), np.nan))
+bad("inf-logit.seg", label_npy=t, logit_npy=at(p, (0, 5, 1), np.inf))
+segpy.write("dash.seg", segpy.header(names[:2], "multiclass"), [("a", {"label.npy": t, "pred.npy": p[..., :2]})])
+P
+[ $? = 0 ] || no "the oracle ran"
+
+for f in "nan-mask b/7.*mask.npy is NaN at y 2 x 3, class crack" "two b/7.*mask.npy is 2 at y 1 x 0, class oxide" \
+	"range b/7.*label.npy is 5 at y 3 x 1, expected 0..4" "shape b/7.*3x6" "classes b/7.*4 classes" \
+	"nopred b/7.*no predictions" "notruth b/7.*no truth" "both b/7.*both" \
+	"nan-pred b/7.*NaN at y 0 x 5, class oxide" "inf-logit b/7.*inf at y 0 x 5, class oxide"; do
+	says "refused: ${f%% *}" 1 "^seg-iou: <stdin>: .*${f#* }" sh -c "seg-iou < ${f%% *}.seg"
+done
+says "threshold on multiclass" 2 "multiclass" sh -c 'seg-iou --threshold 0.3 < dash.seg'
+says "threshold of no class" 2 "no class 'x'" sh -c 'seg-iou --threshold x=0.3 < x.seg'
+says "empty input" 3 "seg-iou" sh -c 'seg-iou < /dev/null'
+status "full disk" 1 sh -c 'seg-iou < dash.seg > /dev/full'
+is "0/0 is a dash" "$(seg-iou < dash.seg)" "class       pixels          tp          fp          fn     IoU    Dice precision  recall
+matrix          24          24           0           0  1.0000  1.0000    1.0000  1.0000
+oxide            0           0           0           0       -       -         -       -
+mean IoU 1.0000 over the 1 of 2 classes present (tp + fp + fn > 0)
+pixels 24, ignored 0, samples 1
+rule: multiclass: the first maximum over the classes"
+finish
