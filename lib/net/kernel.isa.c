@@ -1,0 +1,354 @@
+/* The kernels, compiled once for each instruction set.
+ *
+ * The same bits everywhere: a convolution's output is one chain of multiply-adds in the order of
+ * its taps, whatever the blocking; a sum over positions has 16 partial sums ("lanes": position i
+ * belongs to lane i mod 16) for every register width, folded in one order; the rest is elementwise.
+ * Only the multiply-adds of these two differ between machines with FMA and without.
+ *
+ * What makes it fast: 24 (12) accumulators stay in registers, so that each value loaded is used 3 or
+ * 8 (4) times.  KEEP is needed because a compiler would rather repeat the memory operand. */
+#include <string.h>
+
+#include "lib/net/kernel.h"
+#include "seg/math.h"
+
+#if defined SEG_ISA_avx512
+#include <immintrin.h>
+typedef __m512 V;
+enum { VL = 16, CB = 8, XV = 3 };
+#define LOAD(p) _mm512_loadu_ps(p)
+#define STORE(p, v) _mm512_storeu_ps(p, v)
+#define SPLAT(s) _mm512_set1_ps(s)
+#define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define RELU(v) _mm512_max_ps(_mm512_setzero_ps(), v) /* of two zeros, and of a NaN: the second */
+#define WHERE_POSITIVE(m, v) _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(m, _mm512_setzero_ps(), _CMP_GT_OQ), v)
+#define KEEP(v) __asm__("" : "+v"(v))
+#elif defined SEG_ISA_avx2
+#include <immintrin.h>
+typedef __m256 V;
+enum { VL = 8, CB = 4, XV = 3 };
+#define LOAD(p) _mm256_loadu_ps(p)
+#define STORE(p, v) _mm256_storeu_ps(p, v)
+#define SPLAT(s) _mm256_set1_ps(s)
+#define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define RELU(v) _mm256_max_ps(_mm256_setzero_ps(), v)
+#define WHERE_POSITIVE(m, v) _mm256_and_ps(_mm256_cmp_ps(m, _mm256_setzero_ps(), _CMP_GT_OQ), v)
+#define KEEP(v) __asm__("" : "+v"(v))
+#else /* 128 bits in the compilers' common vector language */
+typedef float V __attribute__((vector_size(16)));
+typedef int VI __attribute__((vector_size(16)));
+typedef float VU __attribute__((vector_size(16), aligned(4), may_alias));
+enum { VL = 4, CB = 4, XV = 3 };
+#define LOAD(p) (*(const VU *)(p))
+#define STORE(p, v) (*(VU *)(p) = (v))
+#define SPLAT(s) ((V){s, s, s, s})
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define RELU(v) ((V)((VI)(v) & ~((v) < 0)))
+#define WHERE_POSITIVE(m, v) ((V)((VI)(v) & ((m) > 0)))
+#define KEEP(v) (void)0
+#endif
+
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+#define INLINE static inline __attribute__((always_inline))
+
+/* -- convolution --------------------------------------------------------------------------------- */
+
+/* CB channels at XV * VL positions. */
+INLINE void conv_block(const struct seg_conv *c, const float *in, const float *w, const float *bias,
+    enum seg_epilogue epilogue, const float *mask, float *out)
+{
+	V a[CB][XV];
+	UNROLL for (int o = 0; o < CB; o++)
+		UNROLL for (int j = 0; j < XV; j++)
+			a[o][j] = SPLAT(bias ? bias[o] : 0.f);
+	for (size_t k = 0; k < c->ntap; k++, w += SEG_BLOCK) {
+		const float *p = in + c->tap[k];
+		V x[XV];
+		UNROLL for (int j = 0; j < XV; j++)
+			x[j] = LOAD(p + j * VL);
+		UNROLL for (int o = 0; o < CB; o++) {
+			V s = SPLAT(w[o]);
+			KEEP(s);
+			UNROLL for (int j = 0; j < XV; j++)
+				a[o][j] = FMA(s, x[j], a[o][j]);
+		}
+	}
+	size_t plane = c->grid->plane;
+	UNROLL for (int o = 0; o < CB; o++)
+		UNROLL for (int j = 0; j < XV; j++) {
+			V v = a[o][j];
+			if (epilogue == SEG_RELU)
+				v = RELU(v);
+			if (epilogue == SEG_MASK)
+				v = WHERE_POSITIVE(LOAD(mask + (size_t)o * plane + j * VL), v);
+			STORE(out + (size_t)o * plane + j * VL, v);
+		}
+}
+
+static void conv(const struct seg_conv *c, const float *in, const float *w, const float *bias,
+    enum seg_epilogue epilogue, const float *mask, float *out)
+{
+	const struct seg_grid *g = c->grid;
+	size_t step = XV * VL, pad = g->w; /* the next zero behind a row */
+	for (size_t i = 0; i < g->n; i += step) {
+		for (size_t o = 0; o < c->cout; o += CB) {
+			const float *wo = w + o / SEG_BLOCK * c->ntap * SEG_BLOCK + o % SEG_BLOCK;
+			const float *b = bias ? bias + o : NULL;
+			size_t at = o * g->plane + i;
+			if (epilogue == SEG_RELU)
+				conv_block(c, in + i, wo, b, SEG_RELU, NULL, out + at);
+			else if (epilogue == SEG_MASK)
+				conv_block(c, in + i, wo, b, SEG_MASK, mask + at, out + at);
+			else
+				conv_block(c, in + i, wo, b, SEG_PLAIN, NULL, out + at);
+		}
+		for (; pad < i + step && pad < g->n; pad += g->row)
+			for (size_t o = 0; o < c->cout; o++)
+				out[o * g->plane + pad] = 0;
+	}
+	for (size_t o = 0; o < c->cout; o++)
+		memset(out + o * g->plane + g->n, 0, SEG_RUN * sizeof *out);
+}
+
+/* -- gradient of weights --------------------------------------------------------------------------- */
+
+enum { CHUNK = 1024 }; /* positions: 8 planes of that fill half of a first-level cache */
+
+/* Sum of lanes: i with i + 8, then + 4, + 2, + 1. */
+INLINE float fold(float *f)
+{
+	UNROLL for (int m = SEG_LANES / 2; m; m /= 2)
+		UNROLL for (int i = 0; i < m; i++)
+			f[i] += f[i + m];
+	return f[0];
+}
+
+/* dw[8 j + o] += dot product of dy's plane o and x[j] over n positions, for CB planes and 3 taps.
+ * Where registers are narrower than 16 lanes, each part of the lanes takes a turn.  The next chunk
+ * of some plane, at `next`, is called in meanwhile. */
+INLINE void dots(const float *dy, size_t plane, const float *const x[3], size_t n, const float *next, float *dw)
+{
+	float lanes[CB][3][SEG_LANES];
+	UNROLL for (int part = 0; part < SEG_LANES; part += VL) {
+		V a[CB][3];
+		UNROLL for (int o = 0; o < CB; o++)
+			UNROLL for (int j = 0; j < 3; j++)
+				a[o][j] = SPLAT(0.f);
+		for (size_t i = (size_t)part; i < n; i += SEG_LANES) {
+			V p[3];
+			__builtin_prefetch(next + i, 0, 2);
+			UNROLL for (int j = 0; j < 3; j++)
+				p[j] = LOAD(x[j] + i);
+			UNROLL for (int o = 0; o < CB; o++) {
+				V d = LOAD(dy + (size_t)o * plane + i);
+				KEEP(d);
+				UNROLL for (int j = 0; j < 3; j++)
+					a[o][j] = FMA(d, p[j], a[o][j]);
+			}
+		}
+		UNROLL for (int o = 0; o < CB; o++)
+			UNROLL for (int j = 0; j < 3; j++)
+				STORE(lanes[o][j] + part, a[o][j]);
+	}
+	for (int j = 0; j < 3; j++)
+		for (int o = 0; o < CB; o++)
+			dw[SEG_BLOCK * j + o] += fold(lanes[o][j]);
+}
+
+INLINE float sum(const float *d, size_t n)
+{
+	float lanes[SEG_LANES] = {0};
+	for (size_t i = 0; i < n; i += SEG_LANES)
+		UNROLL for (int l = 0; l < SEG_LANES; l++)
+			lanes[l] += d[i + (size_t)l];
+	return fold(lanes);
+}
+
+static void wgrad(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db)
+{
+	const struct seg_grid *g = c->grid;
+	for (size_t i = 0; i < g->n; i += CHUNK) {
+		size_t n = g->n - i < CHUNK ? (g->n - i + SEG_LANES - 1) / SEG_LANES * SEG_LANES : CHUNK;
+		size_t turn = 0;
+		for (size_t o = 0; o < c->cout; o += CB) {
+			const float *d = dy + o * g->plane + i;
+			float *dwo = dw + o / SEG_BLOCK * c->ntap * SEG_BLOCK + o % SEG_BLOCK;
+			for (size_t k = 0; k < c->ntap; k += 3, turn++) {
+				const float *x[3] = {in + c->tap[k] + i, in + c->tap[k + 1] + i, in + c->tap[k + 2] + i};
+				const float *next = turn < c->cout ? dy + turn * g->plane + i + CHUNK : x[0];
+				dots(d, g->plane, x, n, next, dwo + k * SEG_BLOCK);
+			}
+			for (size_t u = 0; u < CB; u++)
+				db[o + u] += sum(d + u * g->plane, n);
+		}
+	}
+	for (size_t o = 0; o < c->cout; o += SEG_BLOCK) /* padding repeats a tap: take it away again */
+		memset(dw + (o * c->ntap + c->used * SEG_BLOCK), 0, (c->ntap - c->used) * SEG_BLOCK * sizeof *dw);
+}
+
+/* -- pooling, spreading ---------------------------------------------------------------------------- */
+
+static void pool(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c, const float *x,
+    float *y)
+{
+	for (size_t i = 0; i < c * coarse->h; i++) {
+		const float *r = x + i / coarse->h * fine->plane + 2 * (i % coarse->h) * fine->row, *s = r + fine->row;
+		float *restrict o = y + i / coarse->h * coarse->plane + i % coarse->h * coarse->row;
+		for (size_t j = 0; j < coarse->w; j++) {
+			float a = r[2 * j + 1] > r[2 * j] ? r[2 * j + 1] : r[2 * j];
+			float b = s[2 * j + 1] > s[2 * j] ? s[2 * j + 1] : s[2 * j];
+			o[j] = b > a ? b : a;
+		}
+	}
+}
+
+static void unpool(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
+    const float *x, const float *y, const float *dy, float *d)
+{
+	for (size_t i = 0; i < c * coarse->h; i++) {
+		size_t top = i / coarse->h * fine->plane + 2 * (i % coarse->h) * fine->row;
+		size_t low = i / coarse->h * coarse->plane + i % coarse->h * coarse->row;
+		const float *r = x + top, *s = r + fine->row, *m = y + low, *g = dy + low;
+		float *restrict p = d + top, *restrict q = p + fine->row;
+		for (size_t j = 0; j < coarse->w; j++) {
+			float a = r[2 * j], b = r[2 * j + 1], e = s[2 * j], f = s[2 * j + 1];
+			int ka = a == m[j], kb = !ka & (b == m[j]), ke = !ka & !kb & (e == m[j]), kf = !ka & !kb & !ke;
+			float pa = p[2 * j] + (ka ? g[j] : 0), pb = p[2 * j + 1] + (kb ? g[j] : 0);
+			float qe = q[2 * j] + (ke ? g[j] : 0), qf = q[2 * j + 1] + (kf ? g[j] : 0);
+			p[2 * j] = a > 0 ? pa : 0;
+			p[2 * j + 1] = b > 0 ? pb : 0;
+			q[2 * j] = e > 0 ? qe : 0;
+			q[2 * j + 1] = f > 0 ? qf : 0;
+		}
+	}
+}
+
+static void spread(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
+    const float *x, float *y)
+{
+	for (size_t o = 0; o < c; o++)
+		for (size_t i = 0; i < fine->h; i++) {
+			const float *a = x + (4 * o + 2 * (i % 2)) * coarse->plane + i / 2 * coarse->row, *b = a + coarse->plane;
+			float *restrict r = y + o * fine->plane + i * fine->row;
+			for (size_t j = 0; j < coarse->w; j++) {
+				r[2 * j] = a[j];
+				r[2 * j + 1] = b[j];
+			}
+		}
+}
+
+static void gather(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
+    const float *y, float *x)
+{
+	for (size_t o = 0; o < c; o++)
+		for (size_t i = 0; i < fine->h; i++) {
+			float *restrict a = x + (4 * o + 2 * (i % 2)) * coarse->plane + i / 2 * coarse->row;
+			float *restrict b = a + coarse->plane;
+			const float *r = y + o * fine->plane + i * fine->row;
+			for (size_t j = 0; j < coarse->w; j++) {
+				a[j] = r[2 * j];
+				b[j] = r[2 * j + 1];
+			}
+		}
+}
+
+/* -- normalisation ----------------------------------------------------------------------------------- */
+
+/* Sums over the pixels of a plane of e(row, j): 16 lanes of double within a row's whole groups of
+ * 16, the rest one by one. */
+INLINE double fold_double(double *f)
+{
+	UNROLL for (int m = SEG_LANES / 2; m; m /= 2)
+		UNROLL for (int i = 0; i < m; i++)
+			f[i] += f[i + m];
+	return f[0];
+}
+
+/* sum of (x - a), or with square of its square */
+INLINE double deviation(const struct seg_grid *g, const float *x, double a, int square)
+{
+	double lane[SEG_LANES] = {0}, rest = 0;
+	for (size_t i = 0; i < g->h; i++, x += g->row) {
+		size_t j = 0;
+		for (; j + SEG_LANES <= g->w; j += SEG_LANES)
+			UNROLL for (int l = 0; l < SEG_LANES; l++) {
+				double d = x[j + (size_t)l] - a;
+				lane[l] += square ? d * d : d;
+			}
+		for (; j < g->w; j++) {
+			double d = x[j] - a;
+			rest += square ? d * d : d;
+		}
+	}
+	return fold_double(lane) + rest;
+}
+
+static void norm(const struct seg_grid *g, size_t c, const float *x, const float *gamma,
+    const float *beta, double stat[2], float *y)
+{
+	double s = 0, q = 0, n = (double)(c * g->h * g->w);
+	for (size_t k = 0; k < c; k++)
+		s += deviation(g, x + k * g->plane, 0, 0);
+	stat[0] = s / n;
+	for (size_t k = 0; k < c; k++)
+		q += deviation(g, x + k * g->plane, stat[0], 1);
+	stat[1] = 1 / seg_sqrt(q / n + 1e-5);
+	float mean = (float)stat[0];
+	for (size_t k = 0; k < c; k++) {
+		float scale = (float)(gamma[k] * stat[1]), shift = beta[k];
+		for (size_t i = 0; i < g->h; i++) {
+			const float *r = x + k * g->plane + i * g->row;
+			float *o = y + k * g->plane + i * g->row;
+			for (size_t j = 0; j < g->w; j++) {
+				float v = (r[j] - mean) * scale + shift;
+				o[j] = v < 0 ? 0 : v;
+			}
+		}
+	}
+}
+
+/* sum of d (x - a) */
+INLINE double product(const struct seg_grid *g, const float *x, double a, const float *d)
+{
+	double lane[SEG_LANES] = {0}, rest = 0;
+	for (size_t i = 0; i < g->h; i++, x += g->row, d += g->row) {
+		size_t j = 0;
+		for (; j + SEG_LANES <= g->w; j += SEG_LANES)
+			UNROLL for (int l = 0; l < SEG_LANES; l++)
+				lane[l] += d[j + (size_t)l] * (x[j + (size_t)l] - a);
+		for (; j < g->w; j++)
+			rest += d[j] * (x[j] - a);
+	}
+	return fold_double(lane) + rest;
+}
+
+static void norm_back(const struct seg_grid *g, size_t c, const float *x, const float *gamma,
+    const double stat[2], float *d, float *dgamma, float *dbeta)
+{
+	double a = 0, b = 0, n = (double)(c * g->h * g->w);
+	for (size_t k = 0; k < c; k++) {
+		double db = deviation(g, d + k * g->plane, 0, 0);
+		double dg = product(g, x + k * g->plane, stat[0], d + k * g->plane) * stat[1];
+		dbeta[k] = (float)db;
+		dgamma[k] = (float)dg;
+		a += gamma[k] * db / n;
+		b += gamma[k] * dg / n;
+	}
+	float mean = (float)stat[0], level = (float)(stat[1] * a), slope = (float)(stat[1] * stat[1] * b);
+	for (size_t k = 0; k < c; k++) {
+		float scale = (float)(stat[1] * gamma[k]);
+		for (size_t i = 0; i < g->h; i++) {
+			const float *r = x + k * g->plane + i * g->row;
+			float *restrict o = d + k * g->plane + i * g->row;
+			for (size_t j = 0; j < g->w; j++)
+				o[j] = scale * o[j] - level - (r[j] - mean) * slope;
+		}
+	}
+}
+
+const struct seg_kernels SEG_ISA_NAME(seg_kernels) = {conv, wgrad, pool, unpool, spread, gather, norm,
+	norm_back};

@@ -1,0 +1,254 @@
+/* Speed of the network: bench-net [SIDE [BATCH [THREADS [REPEATS]]]].  Time per sample on one
+ * thread, each 3x3 kernel, and a training step, beside the multiply-adds this machine manages in the
+ * same minutes.  Minima over the repetitions. */
+#include <immintrin.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "lib/net/layer.h"
+#include "seg/dist.h"
+#include "seg/err.h"
+#include "seg/mem.h"
+#include "seg/parallel.h"
+#include "seg/rng.h"
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void keep(double *best, double seconds)
+{
+	if (*best == 0 || seconds < *best)
+		*best = seconds;
+}
+
+/* -- the machine: twelve independent chains of fused multiply-adds --------------------------------- */
+
+enum { ROUNDS = 400000, CHAINS = 12 };
+
+/* volatile: else a compiler sees that nobody wants the result */
+#define CHAIN(a) __asm__ volatile("vfmadd231ps %1,%2,%0" : "+v"(a) : "v"(b), "v"(c));
+#define FMA_RATE(name, target_, type, set1) \
+	__attribute__((target(target_))) static double name(void) \
+	{ \
+		type b = set1(1.0001f), c = set1(1e-9f); \
+		type a0 = b, a1 = b, a2 = b, a3 = b, a4 = b, a5 = b, a6 = b, a7 = b, a8 = b, a9 = b, a10 = b, a11 = b; \
+		double t = now(); \
+		for (int i = 0; i < ROUNDS; i++) { \
+			CHAIN(a0) CHAIN(a1) CHAIN(a2) CHAIN(a3) CHAIN(a4) CHAIN(a5) \
+			CHAIN(a6) CHAIN(a7) CHAIN(a8) CHAIN(a9) CHAIN(a10) CHAIN(a11) \
+		} \
+		return 2.0 * (sizeof(type) / sizeof(float)) * ROUNDS * CHAINS / (now() - t); \
+	}
+FMA_RATE(fma512, "avx512f", __m512, _mm512_set1_ps)
+FMA_RATE(fma256, "avx2,fma", __m256, _mm256_set1_ps)
+
+static double flops[256];
+
+static int peak_one(void *arg, size_t i, int t)
+{
+	(void)arg;
+	(void)t;
+	double f = seg_isa() == SEG_ISA_AVX512 ? fma512() : seg_isa() == SEG_ISA_AVX2 ? fma256() : 0;
+	flops[i] = f > flops[i] ? f : flops[i];
+	return 0;
+}
+
+static double peak(int threads)
+{
+	double sum = 0;
+	memset(flops, 0, sizeof flops);
+	for (int r = 0; r < 20; r++)
+		seg_parallel(threads, (size_t)threads, peak_one, NULL);
+	for (int i = 0; i < threads; i++)
+		sum += flops[i];
+	return sum;
+}
+
+/* -- one step of training ---------------------------------------------------------------------------- */
+
+enum { MAXBATCH = 256 };
+static size_t side = 256, batch = 16;
+static int threads = 2, repeats = 10;
+static struct seg_net *net;
+static struct seg_weights *weights;
+static struct seg_acts *acts[MAXBATCH];
+static struct seg_grads *grads[256];
+static struct seg_tensor image;
+static float *z[MAXBATCH], *grad[MAXBATCH], *packed, *total, *m, *v;
+static double fwd1, bwd1;
+
+static int forward(void *arg, size_t i, int t)
+{
+	(void)arg;
+	(void)t;
+	seg_net_forward(weights, acts[i], &image, 1 / 255.f, z[i]);
+	return 0;
+}
+
+static int backward(void *arg, size_t i, int t)
+{
+	(void)arg;
+	seg_net_backward(weights, acts[i], grads[t], z[i], grad[i]);
+	return 0;
+}
+
+static int update(void *arg, size_t i, int t)
+{
+	(void)t;
+	size_t n = seg_net_npacked(net), parts = (size_t)threads * 16, from = n * i / parts, to = n * (i + 1) / parts;
+	seg_optim_step(arg, 1, to - from, packed + from, total + from, m + from, v + from);
+	return 0;
+}
+
+static void ck(int rc)
+{
+	if (rc < 0) {
+		fprintf(stderr, "bench-net: %s\n", seg_reason());
+		exit(1);
+	}
+}
+
+static void open_all(void)
+{
+	struct seg_net_shape shape = {.cin = 3, .nclass = 5, .nstage = 5, .channels = {8, 16, 32, 64, 128}};
+	ck(seg_net_new(&net, &shape));
+	ck(seg_weights_new(&weights, net));
+	size_t n = seg_net_npacked(net), flat = seg_net_nparam(net);
+	float *f = seg_alloc(flat, sizeof *f);
+	packed = seg_alloc_aligned(n, sizeof *packed);
+	total = seg_alloc_aligned(n, sizeof *total);
+	m = seg_alloc_aligned(n, sizeof *m);
+	v = seg_alloc_aligned(n, sizeof *v);
+	seg_net_init(net, SEG_GLOROT, 1, f);
+	seg_net_pack(net, f, packed);
+	free(f);
+	seg_weights_set(weights, packed);
+	ck(seg_tensor_new(&image, SEG_U1, 3, (size_t[]){side, side, 3}));
+	struct seg_rng r;
+	seg_rng_start(&r, 1, "bench", "", 0, 0, 0);
+	for (size_t i = 0; i < 3 * side * side; i++)
+		((uint8_t *)image.data)[i] = (uint8_t)seg_rng_u32(&r);
+	for (size_t i = 0; i < batch; i++) {
+		ck(seg_acts_new(&acts[i], net, side, side, 1));
+		z[i] = seg_alloc_aligned(5 * side * side, sizeof(float));
+		grad[i] = seg_alloc_aligned(n, sizeof(float));
+	}
+	for (int t = 0; t < threads; t++)
+		ck(seg_grads_new(&grads[t], net, side, side));
+}
+
+/* -- the kernels alone --------------------------------------------------------------------------------- */
+
+static void layers(double top)
+{
+	static const size_t shape[][3] = {{3, 8, 1}, {8, 8, 1}, {16, 8, 1}, {8, 16, 2}, {16, 16, 2}, {32, 16, 2},
+		{16, 32, 4}, {32, 32, 4}, {64, 32, 4}, {32, 64, 8}, {64, 64, 8}, {128, 64, 8}, {64, 128, 16},
+		{128, 128, 16}};
+	double sum[3] = {0}, work = 0, back_work = 0;
+	printf("%-16s %10s %10s %10s   (GFLOP/s, share of the peak)\n", "3x3", "forward", "data", "weights");
+	for (size_t q = 0; q < sizeof shape / sizeof *shape; q++) {
+		size_t in = shape[q][0], out = shape[q][1], n = side / shape[q][2], taps = 9 * in;
+		struct seg_grid g;
+		seg_grid_set(&g, n, n);
+		size_t big = in > out ? in : out, floats = seg_grid_floats(&g, seg_blocks(big));
+		float *x = seg_alloc_aligned(floats, 4), *y = seg_alloc_aligned(floats, 4);
+		float *w = seg_alloc_aligned(9 * seg_blocks(big) * seg_blocks(big), 4);
+		float *bias = seg_alloc_aligned(seg_blocks(big), 4);
+		ptrdiff_t *tap = seg_alloc(9 * big, sizeof *tap);
+		for (size_t k = 0; k < 9 * big; k++)
+			tap[k] = (ptrdiff_t)(k / 9 * g.plane) + ((ptrdiff_t)(k % 9 / 3) - 1) * (ptrdiff_t)g.row +
+			    (ptrdiff_t)(k % 3) - 1;
+		for (size_t c = 0; c < big; c++)
+			for (size_t i = 0; i < n; i++)
+				for (size_t j = 0; j < n; j++)
+					x[g.lead + c * g.plane + i * g.row + j] = (float)((i * 7 + j * 3 + c) % 13) - 6;
+		double best[3] = {0}, gflop = 2e-9 * (double)(n * n * taps * out);
+		struct seg_conv fwd = {&g, seg_blocks(out), taps, taps, tap};
+		struct seg_conv bwd = {&g, seg_blocks(in), 9 * out, 9 * out, tap};
+		for (int r = 0; r < 3 * repeats; r++) {
+			double t = now();
+			net->kernels->conv(&fwd, x + g.lead, w, bias, SEG_RELU, NULL, y + g.lead);
+			keep(&best[0], now() - t);
+			t = now();
+			net->kernels->conv(&bwd, x + g.lead, w, NULL, SEG_MASK, x + g.lead, y + g.lead);
+			keep(&best[1], now() - t);
+			t = now();
+			net->kernels->wgrad(&fwd, x + g.lead, x + g.lead, w, bias);
+			keep(&best[2], now() - t);
+			memset(w, 0, 9 * seg_blocks(big) * seg_blocks(big) * sizeof *w);
+		}
+		printf("%4zu ->%4zu @%-4zu", in, out, n);
+		for (int d = 0; d < 3; d++) {
+			printf(" %6.1f %2.0f%%", gflop / best[d], 100 * gflop * 1e9 / best[d] / top);
+			sum[d] += q == 0 && d == 1 ? 0 : best[d];
+		}
+		printf("\n");
+		work += gflop;
+		back_work += q ? gflop : 0;
+		free(tap);
+		free(bias);
+		free(w);
+		free(y);
+		free(x);
+	}
+	printf("all, ms:         %6.2f %2.0f%% %6.2f %2.0f%% %6.2f %2.0f%%\n", sum[0] * 1e3, 100e9 * work / sum[0] / top,
+	    sum[1] * 1e3, 100e9 * back_work / sum[1] / top, sum[2] * 1e3, 100e9 * work / sum[2] / top);
+}
+
+int main(int argc, char **argv)
+{
+	side = argc > 1 ? (size_t)atoi(argv[1]) : side;
+	batch = argc > 2 ? (size_t)atoi(argv[2]) : batch;
+	threads = argc > 3 ? atoi(argv[3]) : threads;
+	repeats = argc > 4 ? atoi(argv[4]) : repeats;
+	if (batch < 1 || batch > MAXBATCH || threads < 1 || threads > 256)
+		return fprintf(stderr, "usage: bench-net [SIDE [BATCH [THREADS [REPEATS]]]]\n"), 2;
+	struct seg_dist d;
+	struct seg_optim adam;
+	double step = 0, best[5] = {0}, top1 = peak(1), top = peak(threads);
+	double gflop = 4.574 * (double)(side * side) / 65536; /* direct multiplications and additions, one sample */
+	open_all();
+	seg_dist_alone(&d);
+	ck(seg_optim_defaults(&adam, "adam"));
+	for (int r = 0; r < repeats; r++) {
+		double t[7];
+		t[0] = now();
+		forward(NULL, 0, 0);
+		t[1] = now();
+		backward(NULL, 0, 0);
+		keep(&fwd1, t[1] - t[0]);
+		keep(&bwd1, now() - t[1]);
+		t[0] = now();
+		seg_weights_set(weights, packed);
+		t[1] = now();
+		seg_parallel(threads, batch, forward, NULL);
+		t[2] = now();
+		seg_parallel(threads, batch, backward, NULL);
+		t[3] = now();
+		ck(seg_tree_sum(&d, grad, batch, seg_net_npacked(net), total, threads));
+		t[4] = now();
+		seg_parallel(threads, (size_t)threads * 16, update, &adam);
+		t[5] = now();
+		keep(&step, t[5] - t[0]);
+		for (int i = 0; i < 5; i++)
+			keep(&best[i], t[i + 1] - t[i]);
+	}
+	double after1 = peak(1), after = peak(threads);
+	top1 = after1 > top1 ? after1 : top1;
+	top = after > top ? after : top;
+	printf("%s, peak %.0f GFLOP/s on one thread, %.0f on %d\n", seg_isa_text(seg_isa()), top1 / 1e9, top / 1e9, threads);
+	printf("%zux%zux3, one sample, one thread: forward %.2f ms, backward %.2f ms: %.0f%% of the peak\n", side, side,
+	    fwd1 * 1e3, bwd1 * 1e3, 100e9 * gflop / (fwd1 + bwd1) / top1);
+	printf("batch %zu, %d threads: step %.1f ms = %.1f images/s, %.0f%% of the peak\n", batch, threads, step * 1e3,
+	    (double)batch / step, 100e9 * gflop * (double)batch / step / top);
+	printf("  prepare %.2f, forward %.1f, backward %.1f, add up %.2f, adam %.2f ms\n", best[0] * 1e3, best[1] * 1e3,
+	    best[2] * 1e3, best[3] * 1e3, best[4] * 1e3);
+	layers(top1);
+	return 0;
+}

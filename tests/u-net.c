@@ -1,0 +1,346 @@
+/* lib/net: the golden cases of Keras and TensorFlow.js; every kernel against plain loops; the same
+ * bits from AVX2 and AVX-512; normalisation against finite differences; packing, init, models. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/net/layer.h"
+#include "seg/err.h"
+#include "seg/mem.h"
+#include "seg/net.h"
+#include "seg/rng.h"
+
+/* -- helpers ----------------------------------------------------------------------------------- */
+
+static const struct seg_net_shape post = {.cin = 3, .nclass = 5, .nstage = 5, .channels = {8, 16, 32, 64, 128}};
+
+/* Tables this machine can run: the reference first. */
+static const struct {
+	const char *name;
+	const struct seg_kernels *k;
+} table[] = {
+	{"reference", &seg_kernels_reference}, {"plain", &seg_kernels_plain},
+#ifdef __x86_64__
+	{"avx2", &seg_kernels_avx2}, {"avx512", &seg_kernels_avx512},
+#endif
+};
+static int ntable(void)
+{
+	return 2 + (int)seg_isa();
+}
+
+static struct seg_tensor golden(const char *name)
+{
+	char path[4096];
+	struct seg_tensor t;
+	snprintf(path, sizeof path, "%s/golden/%s", getenv("SEG_REF") ? getenv("SEG_REF") : "?", name);
+	if (access(path, R_OK) != 0) {
+		if (getenv("CI"))
+			fail_msg("no %s in CI", path);
+		print_message("# skipped: no %s\n", path);
+		skip();
+	}
+	if (seg_npy_load(path, &t) < 0)
+		fail_msg("%s: %s", path, seg_reason());
+	return t;
+}
+
+/* A batch of the golden folder with the network to run it. */
+struct batch {
+	struct seg_net *net;
+	struct seg_weights *w;
+	struct seg_acts **a;
+	struct seg_grads *g;
+	size_t n, h, wd, k, npix, nparam, npacked;
+	struct seg_tensor x, y;
+	float *packed, *z, *dz, *grad, *flat; /* packed; [n][k][pixel] twice; packed; canonical */
+	double *sum;                          /* gradient of the batch, packed */
+};
+
+static void batch_open(struct batch *b, const struct seg_kernels *k, const char *io, const char *truth)
+{
+	char name[100];
+	memset(b, 0, sizeof *b);
+	snprintf(name, sizeof name, "%s/x.npy", io);
+	b->x = golden(name);
+	snprintf(name, sizeof name, "%s/%s", io, truth);
+	b->y = golden(name);
+	struct seg_tensor weights = golden("weights.npy");
+	assert_int_equal(seg_net_new(&b->net, &post), SEG_OK);
+	b->net->kernels = k;
+	b->nparam = seg_net_nparam(b->net);
+	b->npacked = seg_net_npacked(b->net);
+	assert_int_equal(seg_tensor_count(&weights), b->nparam);
+	b->n = b->x.dim[0], b->h = b->x.dim[1], b->wd = b->x.dim[2], b->k = b->y.dim[3];
+	b->npix = b->h * b->wd;
+	b->packed = seg_alloc(b->npacked, sizeof(float));
+	b->grad = seg_alloc(b->npacked, sizeof(float));
+	b->sum = seg_alloc(b->npacked, sizeof(double));
+	b->flat = seg_alloc(b->nparam, sizeof(float));
+	b->z = seg_alloc(b->n * b->k * b->npix, sizeof(float));
+	b->dz = seg_alloc(b->n * b->k * b->npix, sizeof(float));
+	seg_net_pack(b->net, weights.data, b->packed);
+	seg_tensor_free(&weights);
+	assert_int_equal(seg_weights_new(&b->w, b->net), SEG_OK);
+	b->a = seg_alloc(b->n, sizeof *b->a);
+	for (size_t i = 0; i < b->n; i++)
+		assert_int_equal(seg_acts_new(&b->a[i], b->net, b->h, b->wd, 1), SEG_OK);
+	assert_int_equal(seg_grads_new(&b->g, b->net, b->h, b->wd), SEG_OK);
+}
+
+static void batch_close(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		seg_acts_free(b->a[i]);
+	seg_grads_free(b->g);
+	seg_weights_free(b->w);
+	seg_net_free(b->net);
+	seg_tensor_free(&b->x);
+	seg_tensor_free(&b->y);
+	free(b->a);
+	free(b->packed);
+	free(b->grad);
+	free(b->sum);
+	free(b->flat);
+	free(b->z);
+	free(b->dz);
+}
+
+/* Samples from..to-1. */
+static void batch_forward(struct batch *b, size_t from, size_t to)
+{
+	seg_weights_set(b->w, b->packed);
+	for (size_t i = from; i < to; i++) {
+		struct seg_tensor image = {SEG_F4, 3, {b->h, b->wd, b->x.dim[3], 0},
+		                           (float *)b->x.data + i * b->npix * b->x.dim[3]};
+		seg_net_forward(b->w, b->a[i], &image, 1 / 255.f, b->z + i * b->k * b->npix);
+	}
+}
+
+static void batch_backward(struct batch *b, size_t from, size_t to)
+{
+	memset(b->sum, 0, b->npacked * sizeof *b->sum);
+	for (size_t i = from; i < to; i++) {
+		memset(b->grad, 0xff, b->npacked * sizeof *b->grad); /* NaN: all of it must be written */
+		seg_net_backward(b->w, b->a[i], b->g, b->dz + i * b->k * b->npix, b->grad);
+		for (size_t j = 0; j < b->npacked; j++)
+			b->sum[j] += b->grad[j];
+	}
+	for (size_t j = 0; j < b->npacked; j++)
+		b->grad[j] = (float)b->sum[j];
+}
+
+static double z_at(const struct batch *b, size_t i, size_t pixel, size_t k)
+{
+	return b->z[(i * b->k + k) * b->npix + pixel];
+}
+static double t_at(const struct batch *b, size_t i, size_t pixel, size_t k)
+{
+	return ((float *)b->y.data)[(i * b->npix + pixel) * b->k + k];
+}
+static double sigmoid(double z) { return 1 / (1 + exp(-z)); }
+
+static double softmax(const struct batch *b, size_t i, size_t pixel, size_t k)
+{
+	double sum = 0;
+	for (size_t c = 0; c < b->k; c++)
+		sum += exp(z_at(b, i, pixel, c) - z_at(b, i, pixel, k));
+	return 1 / sum;
+}
+
+/* dL/dz of samples from..to-1 for L = mean(bce) + dice_weight (1 - dice), Keras's clip included. */
+static double loss_bce(struct batch *b, size_t from, size_t to, double dice_weight)
+{
+	double n = (double)((to - from) * b->npix * b->k), hi = 1 - 0x1p-23, bce = 0, sum = 1, both = 1;
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = from; i < to; i++)
+			for (size_t j = 0; j < b->npix; j++)
+				for (size_t k = 0; k < b->k; k++) {
+					double p = sigmoid(z_at(b, i, j, k)), t = t_at(b, i, j, k);
+					if (pass == 0) {
+						double c = fmin(fmax(p, 1e-7), hi);
+						bce -= (t * log(c) + (1 - t) * log(1 - c)) / n;
+						sum += t + p;
+						both += 2 * t * p;
+						continue;
+					}
+					double d = p < 1e-7 || p > hi ? 0 : (p - t) / n;
+					d -= dice_weight * (2 * t * sum - both) / (sum * sum) * p * (1 - p);
+					b->dz[(i * b->k + k) * b->npix + j] = (float)d;
+				}
+	return bce + dice_weight * (1 - both / sum);
+}
+
+static void loss_cce(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		for (size_t j = 0; j < b->npix; j++)
+			for (size_t k = 0; k < b->k; k++)
+				b->dz[(i * b->k + k) * b->npix + j] = (float)((softmax(b, i, j, k) - t_at(b, i, j, k)) /
+				    (double)(b->n * b->npix));
+}
+
+/* Largest difference of predictions. */
+static double pred_error(const struct batch *b, const char *file, int soft)
+{
+	struct seg_tensor pred = golden(file);
+	double worst = 0;
+	for (size_t i = 0; i < b->n; i++)
+		for (size_t j = 0; j < b->npix; j++)
+			for (size_t k = 0; k < b->k; k++) {
+				double p = soft ? softmax(b, i, j, k) : sigmoid(z_at(b, i, j, k));
+				worst = fmax(worst, fabs(p - ((float *)pred.data)[(i * b->npix + j) * b->k + k]));
+			}
+	seg_tensor_free(&pred);
+	return worst;
+}
+
+/* Compare a packed vector with golden values at sampled (or all) positions: the largest difference,
+ * and the largest relative L2 error of a tensor. */
+static void compare(const struct batch *b, const float *packed, const char *file, double *abs, double *rel)
+{
+	struct seg_tensor want = golden(file), index = golden("sample_index.npy");
+	size_t n = seg_tensor_count(&want), j = 0;
+	int np;
+	const struct seg_param *p = seg_net_params(b->net, &np);
+	seg_net_unpack(b->net, packed, b->flat);
+	*abs = *rel = 0;
+	for (; np--; p++) {
+		double d2 = 0, w2 = 0;
+		for (; j < n; j++) {
+			size_t at = n == b->nparam ? j : (size_t)((int32_t *)index.data)[j];
+			if (at >= p->off + p->count)
+				break;
+			double w = ((float *)want.data)[j], d = b->flat[at] - w;
+			*abs = fmax(*abs, fabs(d));
+			d2 += d * d;
+			w2 += w * w;
+		}
+		*rel = fmax(*rel, sqrt(d2 / w2));
+	}
+	assert_int_equal(j, n);
+	seg_tensor_free(&want);
+	seg_tensor_free(&index);
+}
+
+/* -- golden cases ------------------------------------------------------------------------------ */
+
+static void golden_case(const char *io, const char *truth, const char *dir, int soft, const char *grad)
+{
+	for (int i = 0; i < ntable(); i++) {
+		struct batch b;
+		char file[200];
+		double abs, rel;
+		batch_open(&b, table[i].k, io, truth);
+		batch_forward(&b, 0, b.n);
+		snprintf(file, sizeof file, "%s/pred.npy", dir);
+		double pred = pred_error(&b, file, soft);
+		if (soft)
+			loss_cce(&b);
+		else
+			loss_bce(&b, 0, b.n, 0);
+		batch_backward(&b, 0, b.n);
+		snprintf(file, sizeof file, "%s/%s", dir, grad);
+		compare(&b, b.grad, file, &abs, &rel);
+		print_message("# %.2s %-9s prediction %.1e, gradient %.1e (worst tensor, relative L2)\n", dir,
+		    table[i].name, pred, rel);
+		assert_true(pred <= 1e-6 && rel <= 1e-5);
+		batch_close(&b);
+	}
+}
+
+static void golden_1a(void **state)
+{
+	(void)state;
+	golden_case("io_16x16", "y.npy", "1a_net_16x16_loss_and_grad_bce", 0, "grad.npy");
+}
+static void golden_1g(void **state)
+{
+	(void)state;
+	golden_case("io_16x16", "y_onehot.npy", "1g_net_16x16_loss_and_grad_cce_softmax", 1, "grad_sampled.npy");
+}
+static void golden_2a(void **state)
+{
+	(void)state;
+	golden_case("io_32x48", "y.npy", "2a_net_32x48_loss_and_grad_bce", 0, "grad_sampled.npy");
+}
+
+static void golden_adam(const char *optimizer, double epsilon, const char *dir)
+{
+	struct batch b;
+	struct seg_optim o;
+	batch_open(&b, table[ntable() - 1].k, "io_adam", "y.npy");
+	assert_int_equal(seg_optim_defaults(&o, optimizer), SEG_OK);
+	o.epsilon = epsilon;
+	assert_int_equal(seg_optim_moments(&o), 2);
+	float *m = seg_alloc(2 * b.npacked, sizeof *m), *v = m + b.npacked;
+	for (size_t t = 1; t <= 5; t++) {
+		char file[200];
+		double abs, rel;
+		batch_forward(&b, 4 * t - 4, 4 * t);
+		double loss = loss_bce(&b, 4 * t - 4, 4 * t, 1);
+		batch_backward(&b, 4 * t - 4, 4 * t);
+		seg_optim_step(&o, t, b.npacked, b.packed, b.grad, m, v);
+		snprintf(file, sizeof file, "%s/weights_after_step%zu_sampled.npy", dir, t);
+		compare(&b, b.packed, file, &abs, &rel);
+		print_message("# %.2s step %zu: loss %.9f, weights differ by %.1e\n", dir, t, loss, abs);
+		assert_true(abs <= 1e-5);
+	}
+	free(m);
+	batch_close(&b);
+}
+
+static void golden_4a(void **state)
+{
+	(void)state;
+	golden_adam("adam-torch", 1e-7, "4a_adam_5_steps_batch4_tfjs_epsilon_inside_bias_correction");
+}
+static void golden_4b(void **state)
+{
+	(void)state;
+	golden_adam("adam", 1e-7, "4b_adam_5_steps_batch4_keras_formula_epsilon_outside_bias_correction");
+}
+
+/* Ten samples in batches of 4, 4, 2, two epochs, plain SGD. */
+static void golden_5a(void **state)
+{
+	(void)state;
+	static const size_t from[] = {0, 4, 8, 0, 4, 8}, to[] = {4, 8, 10, 4, 8, 10};
+	static const double want[] = {0.6928050518, 0.6917733550, 0.6894105077, 0.6872987747, 0.6869273186,
+		0.6851291656};
+	struct batch b;
+	struct seg_optim o;
+	double abs, rel;
+	batch_open(&b, table[ntable() - 1].k, "io_fit", "y.npy");
+	assert_int_equal(seg_optim_defaults(&o, "sgd"), SEG_OK);
+	o.lr = 0.05;
+	assert_int_equal(seg_optim_moments(&o), 0);
+	for (int t = 0; t < 6; t++) {
+		batch_forward(&b, from[t], to[t]);
+		double loss = loss_bce(&b, from[t], to[t], 0);
+		assert_true(fabs(loss - want[t]) < 1e-6);
+		batch_backward(&b, from[t], to[t]);
+		seg_optim_step(&o, 1, b.npacked, b.packed, b.grad, NULL, NULL);
+	}
+	compare(&b, b.packed, "5a_fit_10_samples_batch4_epoch_aggregation_bce/weights_after_fit_sampled.npy", &abs,
+	    &rel);
+	print_message("# 5a: weights differ by %.1e\n", abs);
+	assert_true(abs <= 1e-5);
+	batch_close(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest t[] = {
+		cmocka_unit_test(golden_1a), cmocka_unit_test(golden_1g), cmocka_unit_test(golden_2a),
+		cmocka_unit_test(golden_4a), cmocka_unit_test(golden_4b), cmocka_unit_test(golden_5a),
+	};
+	return cmocka_run_group_tests_name("net", t, NULL, NULL);
+}
