@@ -1,0 +1,192 @@
+/* seg-train: train a U-Net on a stream, alone or on many ranks. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+#include "seg/dist.h"
+#include "seg/err.h"
+#include "seg/file.h"
+#include "seg/parallel.h"
+#include "seg/train.h"
+
+enum {
+	BATCH = CMD_LONG, CACHE, CHANNELS, EPOCHS, FROM, HEAD, INIT, LOG, LR, MAX_STEPS, MOMENTUM, EPSILON,
+	NO_SHUFFLE, NORM, OPTIMIZER, PROGRESS, RANGE, SEED
+};
+
+static const struct cmd_opt options[] = {
+	{'@', "threads", "N", "threads of a rank (processors / ranks here)"},
+	{BATCH, "batch", "B", "samples in a step, over all ranks (16)"},
+	{CACHE, "cache", "BYTES", "of stdin kept in memory, the rest in $TMPDIR (1e9)"},
+	{CHANNELS, "channels", "LIST", "channels of the stages (8,16,32,64,128)"},
+	{EPOCHS, "epochs", "E", "times every sample is seen (20)"},
+	{EPSILON, "epsilon", "E", "of Adam's division (1e-7; adam-torch 1e-8)"},
+	{FROM, "from", "MODEL", "continue from the weights of MODEL"},
+	{HEAD, "head", "NAME", "sigmoid or softmax (by task)"},
+	{'i', "input", "FILE", "stream to train on (stdin)"},
+	{INIT, "init", "NAME", "first weights: glorot or he (glorot)"},
+	{'l', "loss", "LOSS", "expression or @recipe (by task)"},
+	{LOG, "log", "FILE", "write steps and epochs as JSON lines"},
+	{LR, "lr", "RATE", "learning rate (0.001)"},
+	{MAX_STEPS, "max-steps", "N", "stop after N steps"},
+	{MOMENTUM, "momentum", "M", "of sgd (0)"},
+	{NO_SHUFFLE, "no-shuffle", NULL, "keep the order of the stream"},
+	{NORM, "norm", "NAME", "none, instance or group:G (none)"},
+	{'o', "output", "MODEL", "file of the trained model"},
+	{OPTIMIZER, "optimizer", "NAME", "adam, adam-torch or sgd (adam)"},
+	{PROGRESS, "progress", NULL, "lines of progress without a terminal"},
+	{RANGE, "range", "R", "u1, u2, f4 or what the input is divided by (by type)"},
+	{SEED, "seed", "S", "of first weights and order (0)"},
+	{'v', "val", "FILE", "validate on this stream after each epoch"},
+	{0},
+};
+static const struct cmd self = {"seg-train",
+	"-o MODEL [-@ N] [-i FILE] [-l LOSS] [-v FILE] [--batch B] [--cache BYTES] [--channels LIST] "
+	"[--epochs E] [--epsilon E] [--from MODEL] [--head NAME] [--init NAME] [--log FILE] [--lr RATE] [--max-steps N] "
+	"[--momentum M] [--no-shuffle] [--norm NAME] [--optimizer NAME] [--progress] [--range R] [--seed S]",
+	"train a U-Net on a stream", options};
+
+static void channels(struct seg_train *t, char *list)
+{
+	char *word[SEG_MAXSTAGE];
+	t->nstage = cmd_list("--channels", list, word, SEG_MAXSTAGE);
+	for (int i = 0; i < t->nstage; i++)
+		t->channels[i] = (int)cmd_int("--channels", word[i], 1, 65536);
+}
+
+static void norm(struct seg_train *t, const char *name)
+{
+	if (!strncmp(name, "group:", 6)) {
+		t->norm = SEG_NORM_GROUP;
+		t->groups = (int)cmd_int("--norm group", name + 6, 1, 65536);
+	} else if (!strcmp(name, "instance")) {
+		t->norm = SEG_NORM_INSTANCE;
+	} else if (strcmp(name, "none")) {
+		cmd_usage("--norm: '%s' is none of none, instance, group:G", name);
+	}
+}
+
+static int choice(const char *option, const char *word, const char *a, const char *b)
+{
+	if (strcmp(word, a) && strcmp(word, b))
+		cmd_usage("%s: '%s' is neither %s nor %s", option, word, a, b);
+	return !strcmp(word, b);
+}
+
+static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *run)
+{
+	double lr = -1, momentum = -1, epsilon = -1;
+	for (int k; (k = cmd_next(argc, argv)) != -1;)
+		switch (k) {
+		case '@': run->threads = (int)cmd_int("--threads", cmd_arg, 1, 256); break;
+		case BATCH: t->batch = (int)cmd_int("--batch", cmd_arg, 1, 65536); break;
+		case CACHE: run->cache = (size_t)cmd_num("--cache", cmd_arg, 0, 1e18); break;
+		case CHANNELS: channels(t, (char *)cmd_arg); break;
+		case EPOCHS: t->epochs = (int)cmd_int("--epochs", cmd_arg, 1, 1000000); break;
+		case FROM: run->from = cmd_arg; break;
+		case HEAD: t->head = choice("--head", cmd_arg, "sigmoid", "softmax") ? SEG_SOFTMAX : SEG_SIGMOID; break;
+		case 'i': run->in = cmd_arg; break;
+		case INIT: t->init = choice("--init", cmd_arg, "glorot", "he") ? SEG_HE : SEG_GLOROT; break;
+		case 'l': t->loss = cmd_arg; break;
+		case LOG: run->log = cmd_arg; break;
+		case LR: lr = cmd_num("--lr", cmd_arg, 0, 1e6); break;
+		case MAX_STEPS: t->max_steps = (uint64_t)cmd_int("--max-steps", cmd_arg, 1, 1LL << 60); break;
+		case EPSILON: epsilon = cmd_num("--epsilon", cmd_arg, 0, 1); break;
+		case MOMENTUM: momentum = cmd_num("--momentum", cmd_arg, 0, 1); break;
+		case NO_SHUFFLE: t->shuffle = 0; break;
+		case NORM: norm(t, cmd_arg); break;
+		case 'o': run->out = cmd_arg; break;
+		case OPTIMIZER:
+			if (seg_optim_defaults(&t->optim, cmd_arg) < 0)
+				cmd_usage("--optimizer: %s", seg_reason());
+			break;
+		case PROGRESS: cmd_progress_lines = 1; break;
+		case RANGE: t->range = cmd_arg; break;
+		case SEED: t->seed = (uint64_t)cmd_int("--seed", cmd_arg, 0, INT64_MAX); break;
+		case 'v': run->val = cmd_arg; break;
+		}
+	if (cmd_ind < argc)
+		cmd_usage("unexpected argument '%s'; the stream is given with -i or on stdin", argv[cmd_ind]);
+	if (!run->out)
+		cmd_usage("where to? give -o MODEL");
+	if (!run->in && isatty(STDIN_FILENO))
+		cmd_usage("stdin is a terminal; give -i FILE or a stream");
+	if (momentum >= 0 && t->optim.kind != SEG_SGD)
+		cmd_usage("--momentum belongs to --optimizer sgd");
+	if (lr >= 0)
+		t->optim.lr = lr;
+	if (epsilon >= 0)
+		t->optim.epsilon = epsilon;
+	if (momentum >= 0)
+		t->optim.momentum = momentum;
+}
+
+static void show(const struct seg_buf *b)
+{
+	cmd_progress_end();
+	fwrite(b->data, 1, b->n, stderr);
+	free(b->data);
+}
+
+static void start(void *arg, const struct seg_plan *p)
+{
+	struct seg_buf b = {0};
+	(void)arg;
+	if (seg_plan_text(p, &b) == SEG_OK)
+		show(&b);
+}
+
+static void step(void *arg, int epoch, size_t done, size_t total, double loss)
+{
+	char what[32], extra[32];
+	(void)arg;
+	snprintf(what, sizeof what, "epoch %d", epoch);
+	snprintf(extra, sizeof extra, "loss %.6g", loss);
+	cmd_progress(what, (double)done, (double)total, extra);
+}
+
+static void epoch(void *arg, const struct seg_epoch *e)
+{
+	struct seg_buf b = {0};
+	(void)arg;
+	if (seg_epoch_text(e, &b) == SEG_OK)
+		show(&b);
+}
+
+int main(int argc, char **argv)
+{
+	struct seg_train t;
+	struct seg_run run = {.cache = 1000000000, .start = start, .step = step, .epoch = epoch};
+	struct seg_dist d;
+	int rank, keep = -1;
+	cmd_start(&self);
+	seg_train_defaults(&t);
+
+	/* what is wrong with the options is said once, not by every rank */
+	if (seg_dist_launched(&rank) && rank > 0) {
+		int null = open("/dev/null", O_WRONLY);
+		keep = dup(STDERR_FILENO);
+		dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	parse(argc, argv, &t, &run);
+	if (keep >= 0) {
+		dup2(keep, STDERR_FILENO);
+		close(keep);
+	}
+
+	int rc = seg_dist_open(&d);
+	if (rc < 0)
+		cmd_die(rc, NULL);
+	int here = seg_dist_neighbours(&d), ncpu = seg_ncpu();
+	if (!run.threads)
+		run.threads = here < ncpu ? ncpu / here : 1;
+	rc = seg_train_run(&t, &run, &d);
+	cmd_progress_end();
+	d.close(&d);
+	if (rc < 0 && d.rank == 0)
+		cmd_die(rc, NULL);
+	return rc < 0 ? seg_status(rc) : cmd_close(SEG_OK);
+}

@@ -1,0 +1,58 @@
+/* Ranks: alone, or over MPI.  A struct of functions, so that the training loop never mentions MPI
+ * and tests can pretend.  All functions but abort are collective: every rank calls them in the same
+ * order.  They return 0; over MPI a failure of the communication itself ends all ranks.  A rank's own
+ * failure is brought before all with seg_agree; where that cannot be, it calls abort, never exit. */
+#ifndef SEG_DIST_H
+#define SEG_DIST_H
+
+#include <stddef.h>
+
+struct seg_dist {
+	int rank, size;
+	void *state;
+	/* All ranks receive all blocks in rank order.  n[r]: bytes of rank r (known to all).
+	 * mine may alias its place in all. */
+	int (*gather)(struct seg_dist *d, const void *mine, void *all, const size_t *nbytes);
+	/* root's bytes reach everyone. */
+	int (*bcast)(struct seg_dist *d, void *p, size_t nbytes, int root);
+	/* Rank 0 sends block r (from all, blocks one after another) to rank r. */
+	int (*scatter)(struct seg_dist *d, const void *all, void *mine, const size_t *nbytes);
+	/* Everyone sends block q of its buffer to rank q: alltoallv in bytes. */
+	int (*exchange)(struct seg_dist *d, const void *send, const size_t *nsend, void *recv, const size_t *nrecv);
+	int (*barrier)(struct seg_dist *d);
+	/* End all ranks with this exit status after one line on stderr; does not return. */
+	void (*abort)(struct seg_dist *d, int status, const char *message);
+	/* Finish; collective. */
+	void (*close)(struct seg_dist *d);
+};
+
+/* One process. */
+void seg_dist_alone(struct seg_dist *d);
+/* Over MPI if this process was launched by it (OMPI_COMM_WORLD_SIZE > 1, PMIX_RANK or PMI_RANK),
+ * else alone: MPI_Init is never called needlessly.  In lib/dist/mpi.c, linked by seg-train only;
+ * in a build without MPI a launched process is refused (lib/dist/open.c). */
+int seg_dist_open(struct seg_dist *d);
+/* What the launcher's environment says, before and without MPI_Init: 1 if this is one of several
+ * ranks.  *rank (may be NULL): its number, 0 if not launched. */
+int seg_dist_launched(int *rank);
+
+/* Collective: how many ranks run on this host. */
+int seg_dist_neighbours(struct seg_dist *d);
+
+/* Do all ranks agree that all is well?  Each gives the result of its last piece of own work.  0 if
+ * nobody failed; else every rank returns the code of the lowest rank that did, with its reason
+ * (and which rank and host it was): all can then leave in order, and one of them prints. */
+int seg_agree(struct seg_dist *d, int code);
+
+/* Which items of 0..n-1 rank r owns: [seg_share(n, r, size), seg_share(n, r+1, size)). */
+size_t seg_share(size_t n, int r, int size);
+
+/* Sum of the vectors v[i], i over the whole batch of nb, in the fixed binary tree over i (pairs
+ * (0,1)(2,3).. then pairs of pairs; a missing right child passes the left through): the same bits
+ * for any number of ranks.  nb >= 1.  Rank r gives its share (seg_share of nb, maybe none) as
+ * mine[0..]; vectors of n floats, overwritten.
+ * sum, n floats, receives the total on every rank.
+ * (cluster.md section 8 "owner": partial trees go to the owner of a segment, then are gathered.) */
+int seg_tree_sum(struct seg_dist *d, float **mine, size_t nb, size_t n, float *sum, int threads);
+
+#endif

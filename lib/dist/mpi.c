@@ -1,0 +1,181 @@
+/* Ranks over MPI.  The one file that includes mpi.h.
+ * Every wait is a non-blocking operation that is tested between ever longer naps: ranks that wait
+ * leave the processor to those that work, also where there are more ranks than cores.
+ * A failure of the communication itself ends all ranks here. */
+#include <mpi.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "seg/dist.h"
+#include "seg/err.h"
+#include "seg/mem.h"
+
+static void end(struct seg_dist *d, int status, const char *message)
+{
+	(void)d;
+	fprintf(stderr, "%s\n", message);
+	MPI_Abort(MPI_COMM_WORLD, status);
+	_exit(status);
+}
+
+/* A rank that cannot talk cannot tell the others that it leaves. */
+static _Noreturn void lost(const char *what, const char *why)
+{
+	char text[MPI_MAX_ERROR_STRING + 128];
+	int rank = -1;
+	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+	snprintf(text, sizeof text, "seg-train: rank %d: %s: %s", rank, what, why);
+	end(NULL, 1, text);
+	_exit(1);
+}
+
+static int check(int rc, const char *what)
+{
+	char text[MPI_MAX_ERROR_STRING] = "";
+	int n = 0;
+	if (rc == MPI_SUCCESS)
+		return SEG_OK;
+	MPI_Error_string(rc, text, &n);
+	lost(what, text);
+}
+
+/* rc: what starting the requests returned. */
+static int wait_all(int rc, MPI_Request *q, int n, const char *what)
+{
+	enum { EAGER = 64, LONGEST = 1000 };
+	unsigned us = 1;
+	int done = 0;
+	for (int tries = 0; rc == MPI_SUCCESS; tries++) {
+		rc = MPI_Testall(n, q, &done, MPI_STATUSES_IGNORE);
+		if (done)
+			break;
+		if (tries >= EAGER) {
+			usleep(us);
+			us = us < LONGEST ? 2 * us : LONGEST;
+		}
+	}
+	return check(rc, what);
+}
+
+/* Byte counts and places as MPI wants them, two runs of `size` ints; the caller frees. */
+static int *layout(const struct seg_dist *d, const size_t *nbytes, const char *what)
+{
+	int *count = seg_alloc(2 * (size_t)d->size, sizeof *count), *at = count + d->size;
+	size_t sum = 0;
+	if (!count)
+		lost(what, seg_reason());
+	for (int r = 0; r < d->size; sum += nbytes[r++]) {
+		if (nbytes[r] > INT_MAX || sum > INT_MAX - nbytes[r])
+			lost(what, "a message between ranks would pass 2 GiB");
+		count[r] = (int)nbytes[r];
+		at[r] = (int)sum;
+	}
+	return count;
+}
+
+static int gather(struct seg_dist *d, const void *mine, void *all, const size_t *nbytes)
+{
+	int *n = layout(d, nbytes, "gather");
+	char *place = (char *)all + n[d->size + d->rank];
+	if (mine != place && n[d->rank])
+		memcpy(place, mine, (size_t)n[d->rank]);
+	MPI_Request q;
+	int rc = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, all, n, n + d->size, MPI_BYTE, MPI_COMM_WORLD, &q);
+	rc = wait_all(rc, &q, 1, "gather");
+	free(n);
+	return rc;
+}
+
+enum { PIECE = 1 << 30 };
+
+static int bcast(struct seg_dist *d, void *p, size_t nbytes, int root)
+{
+	(void)d;
+	char *at = p;
+	int rc = SEG_OK;
+	while (nbytes > 0 && rc == SEG_OK) {
+		size_t n = nbytes < PIECE ? nbytes : PIECE;
+		MPI_Request q;
+		rc = wait_all(MPI_Ibcast(at, (int)n, MPI_BYTE, root, MPI_COMM_WORLD, &q), &q, 1, "bcast");
+		at += n;
+		nbytes -= n;
+	}
+	return rc;
+}
+
+/* Point to point, in pieces: one batch of large pictures may pass the 2 GiB of an int. */
+static int scatter(struct seg_dist *d, const void *all, void *mine, const size_t *nbytes)
+{
+	const char *from = all;
+	char *to = mine;
+	size_t nq = 0, cap = 1;
+	for (int r = 0; r < d->size; r++)
+		cap += nbytes[r] / PIECE + 1;
+	MPI_Request *q = seg_alloc(cap, sizeof(MPI_Request));
+	if (!q)
+		lost("scatter", seg_reason());
+	if (d->rank == 0 && nbytes[0])
+		memcpy(to, from, nbytes[0]);
+	int rc = MPI_SUCCESS;
+	for (int r = 0; r < d->size; from += nbytes[r++])
+		for (size_t off = 0; r > 0 && off < nbytes[r] && rc == MPI_SUCCESS; off += PIECE) {
+			size_t left = nbytes[r] - off;
+			int n = (int)(left < PIECE ? left : PIECE);
+			if (d->rank == 0)
+				rc = MPI_Isend(from + off, n, MPI_BYTE, r, 0, MPI_COMM_WORLD, &q[nq++]);
+			else if (d->rank == r)
+				rc = MPI_Irecv(to + off, n, MPI_BYTE, 0, 0, MPI_COMM_WORLD, &q[nq++]);
+		}
+	rc = wait_all(rc, q, (int)nq, "scatter");
+	free(q);
+	return rc;
+}
+
+static int exchange(struct seg_dist *d, const void *send, const size_t *nsend, void *recv,
+    const size_t *nrecv)
+{
+	int *s = layout(d, nsend, "exchange"), *r = layout(d, nrecv, "exchange");
+	MPI_Request q;
+	int rc = MPI_Ialltoallv(send, s, s + d->size, MPI_BYTE, recv, r, r + d->size, MPI_BYTE,
+	    MPI_COMM_WORLD, &q);
+	rc = wait_all(rc, &q, 1, "exchange");
+	free(s);
+	free(r);
+	return rc;
+}
+
+static int barrier(struct seg_dist *d)
+{
+	(void)d;
+	MPI_Request q;
+	return wait_all(MPI_Ibarrier(MPI_COMM_WORLD, &q), &q, 1, "barrier");
+}
+
+static void finish(struct seg_dist *d)
+{
+	barrier(d); /* Finalize itself would wait at full speed */
+	MPI_Finalize();
+}
+
+int seg_dist_open(struct seg_dist *d)
+{
+	int have;
+	seg_dist_alone(d);
+	if (!seg_dist_launched(NULL))
+		return SEG_OK;
+	check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &have), "start");
+	check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "start");
+	check(MPI_Comm_rank(MPI_COMM_WORLD, &d->rank), "start");
+	check(MPI_Comm_size(MPI_COMM_WORLD, &d->size), "start");
+	d->gather = gather;
+	d->bcast = bcast;
+	d->scatter = scatter;
+	d->exchange = exchange;
+	d->barrier = barrier;
+	d->abort = end;
+	d->close = finish;
+	return SEG_OK;
+}

@@ -1,0 +1,141 @@
+/* Predictions as a filter: each sample's image through the network, one sample on a thread. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/train/train.h"
+#include "seg/err.h"
+#include "seg/math.h"
+
+struct room {
+	struct seg_acts *acts;
+	float *z;
+	size_t h, w;
+};
+struct predict {
+	const struct seg_predict *o;
+	struct seg_header head; /* of the model */
+	struct seg_net *net;
+	struct seg_weights *weights;
+	struct input want;
+	float scale;
+	struct room *room;      /* of each thread */
+};
+
+static int header(void *arg, struct seg_header *h)
+{
+	struct predict *p = arg;
+	if (h->nclass == 0) {
+		int rc = seg_header_classes(h, (const char *const *)p->head.classes, p->head.nclass);
+		if (rc < 0)
+			return rc;
+		h->task = p->head.task;
+	}
+	if (h->nclass != p->head.nclass)
+		return seg_fail(SEG_EDATA, "the stream has %d classes, the model %s has %d", h->nclass, p->o->model,
+		    p->head.nclass);
+	for (int k = 0; k < h->nclass; k++)
+		if (strcmp(h->classes[k], p->head.classes[k]))
+			return seg_fail(SEG_EDATA, "class %d is '%s', but '%s' in the model %s", k, h->classes[k],
+			    p->head.classes[k], p->o->model);
+	h->head = p->head.head;
+	struct seg_json *options = seg_json_object();
+	if (p->o->logits)
+		seg_json_set(options, "logits", seg_json_bool(1));
+	return seg_header_sign(h, "seg-predict", options);
+}
+
+static int room_for(struct predict *p, struct room *r, size_t h, size_t w)
+{
+	if (r->acts && r->h == h && r->w == w)
+		return SEG_OK;
+	seg_acts_free(r->acts);
+	free(r->z);
+	*r = (struct room){.h = h, .w = w, .z = seg_alloc_aligned(h * w * (size_t)p->head.nclass, sizeof *r->z)};
+	return r->z ? seg_acts_new(&r->acts, p->net, h, w, 0) : SEG_ENOMEM;
+}
+
+/* Planes [K][P] of logits -> [P][K], through the head. */
+static void apply_head(enum seg_head head, const float *z, size_t plane, size_t nclass, float *out)
+{
+	for (size_t i = 0; i < plane; i++, out += nclass) {
+		for (size_t k = 0; k < nclass; k++)
+			out[k] = z[k * plane + i];
+		if (head == SEG_SIGMOID)
+			for (size_t k = 0; k < nclass; k++)
+				out[k] = seg_sigmoidf(out[k]);
+		else if (head == SEG_SOFTMAX)
+			seg_softmaxf(out, nclass);
+	}
+}
+
+static int each(void *arg, struct seg_sample *s, int t)
+{
+	struct predict *p = arg;
+	struct room *r = &p->room[t];
+	const struct seg_tensor *image = input_image(&p->want, s);
+	if (!image)
+		return SEG_EDATA;
+	size_t dim[] = {image->dim[0], image->dim[1], (size_t)p->head.nclass}, plane = dim[0] * dim[1];
+	struct seg_tensor out;
+	int rc = room_for(p, r, dim[0], dim[1]);
+	if (rc == SEG_OK)
+		rc = seg_tensor_new(&out, SEG_F4, 3, dim);
+	if (rc < 0)
+		return rc;
+	seg_net_forward(p->weights, r->acts, image, p->scale, r->z);
+	apply_head(p->o->logits ? SEG_NONE : p->head.head, r->z, plane, dim[2], out.data);
+	const float *v = out.data;
+	for (size_t i = 0; i < plane * dim[2]; i++)
+		if (v[i] - v[i] != 0) {
+			seg_tensor_free(&out);
+			return seg_fail(SEG_EDATA, "sample %s: the prediction is not finite at y %zu x %zu; "
+			    "is the model sound, the image in range?", s->key, i / dim[2] / dim[1], i / dim[2] % dim[1]);
+		}
+	/* predictions of another model may not stand beside ours */
+	rc = seg_sample_drop(s, p->o->logits ? "pred.npy" : "logit.npy");
+	if (rc < 0) {
+		seg_tensor_free(&out);
+		return rc;
+	}
+	rc = seg_sample_put(s, p->o->logits ? "logit.npy" : "pred.npy", &out);
+	return rc < 0 ? rc : 1;
+}
+
+int seg_predict_run(const struct seg_predict *o)
+{
+	struct predict p = {.o = o};
+	float *flat = NULL, *packed = NULL;
+	int rc = seg_model_load(o->model, &p.head, &p.net, &flat);
+	if (rc < 0)
+		return rc;
+	const char *range = seg_json_string(seg_json_get(p.head.more, "range"), NULL);
+	rc = range ? input_range(range) : seg_fail(SEG_EDATA, "the header has no range");
+	if (rc < 0) {
+		rc = seg_where(SEG_EDATA, "%s", o->model);
+		goto done;
+	}
+	p.want = (struct input){seg_net_shape(p.net)->cin, seg_net_multiple(p.net), range, 0};
+	p.scale = input_scale(range);
+	rc = SEG_ENOMEM;
+	packed = seg_alloc_aligned(seg_net_npacked(p.net), sizeof *packed);
+	p.room = seg_alloc((size_t)o->threads, sizeof *p.room);
+	if (!packed || !p.room || seg_weights_new(&p.weights, p.net) < 0)
+		goto done;
+	seg_net_pack(p.net, flat, packed);
+	seg_weights_set(p.weights, packed);
+	struct seg_filter f = {.in = o->in, .out = o->out, .threads = o->threads, .level = o->level,
+	                       .header = header, .each = each, .arg = &p};
+	rc = seg_filter(&f);
+done:
+	for (int t = 0; p.room && t < o->threads; t++) {
+		seg_acts_free(p.room[t].acts);
+		free(p.room[t].z);
+	}
+	free(p.room);
+	seg_weights_free(p.weights);
+	free(packed);
+	free(flat);
+	seg_net_free(p.net);
+	seg_header_free(&p.head);
+	return rc;
+}

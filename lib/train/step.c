@@ -1,0 +1,304 @@
+/* One batch: forward passes, the passes of the loss with the ranks' partials between them,
+ * gradient, ordered sum, optimiser.  A sample is one thread's; nothing of one sample enters another
+ * but through the loss and the tree sum, so the bits do not depend on who did which. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/train/train.h"
+#include "seg/err.h"
+#include "seg/parallel.h"
+
+/* Activations kept from the forward to the backward pass, for all own samples of a batch.  What is
+ * over is computed again in the backward pass: the same bits, a third more work. */
+static const size_t KEPT_BYTES = (size_t)1 << 30;
+
+struct job {
+	struct trainer *r;
+	struct batch *b;
+	struct seg_loss_state *state;
+	size_t nkept;    /* of the own samples, those whose activations are kept */
+	int train;       /* a backward pass will follow */
+	int count;       /* predictions are counted */
+	int pass;
+	size_t npartial;
+	double *partial; /* of the own samples */
+};
+
+static void place_free(struct place *p)
+{
+	seg_acts_free(p->acts);
+	seg_grads_free(p->grads);
+	free(p->dz);
+	*p = (struct place){0};
+}
+
+/* p takes a picture of this size.  keep: a backward pass will follow. */
+static int place_for(struct place *p, const struct seg_net *net, size_t h, size_t w, int keep)
+{
+	if (p->acts && p->h == h && p->w == w && p->keep == keep)
+		return SEG_OK;
+	seg_acts_free(p->acts);
+	p->acts = NULL;
+	if (p->h != h || p->w != w) {
+		place_free(p);
+		p->h = h;
+		p->w = w;
+	}
+	p->keep = keep;
+	return seg_acts_new(&p->acts, net, h, w, keep);
+}
+
+static int grads_for(struct place *p, const struct seg_net *net, size_t h, size_t w)
+{
+	if (p->h != h || p->w != w) {
+		place_free(p);
+		p->h = h;
+		p->w = w;
+	}
+	if (p->grads)
+		return SEG_OK;
+	free(p->dz);
+	p->dz = seg_alloc_aligned(h * w * (size_t)seg_net_shape(net)->nclass, sizeof *p->dz);
+	return p->dz ? seg_grads_new(&p->grads, net, h, w) : SEG_ENOMEM;
+}
+
+int step_new(struct trainer *r)
+{
+	size_t t = (size_t)r->run->threads;
+	r->thread = seg_alloc(t, sizeof *r->thread);
+	r->count = seg_alloc(t, sizeof *r->count);
+	int rc = r->thread && r->count ? SEG_OK : SEG_ENOMEM;
+	for (size_t i = 0; rc == SEG_OK && i < t; i++)
+		rc = seg_confusion_new(&r->count[i], r->head.nclass, r->head.task == SEG_MULTILABEL);
+	return rc;
+}
+
+void step_free(struct trainer *r)
+{
+	for (size_t i = 0; i < r->cap; i++) {
+		place_free(&r->kept[i]);
+		free(r->z[i]);
+		free(r->grad[i]);
+	}
+	for (int i = 0; i < r->run->threads; i++) {
+		if (r->thread)
+			place_free(&r->thread[i]);
+		if (r->count)
+			seg_confusion_free(&r->count[i]);
+	}
+	free(r->kept);
+	free(r->z);
+	free(r->nz);
+	free(r->grad);
+	free(r->thread);
+	free(r->count);
+}
+
+static int grow(void *pp, size_t was, size_t now, size_t size)
+{
+	void **p = pp;
+	char *more = seg_realloc(*p, now, size);
+	if (!more)
+		return SEG_ENOMEM;
+	memset(more + was * size, 0, (now - was) * size);
+	*p = more;
+	return SEG_OK;
+}
+
+/* Room for the own samples of a batch, and how many of them keep their activations. */
+static int room(struct job *j)
+{
+	struct trainer *r = j->r;
+	const struct batch *b = j->b;
+	if (b->mine > r->cap) {
+		if (grow(&r->kept, r->cap, b->mine, sizeof *r->kept) < 0 ||
+		    grow(&r->z, r->cap, b->mine, sizeof *r->z) < 0 ||
+		    grow(&r->nz, r->cap, b->mine, sizeof *r->nz) < 0 ||
+		    grow(&r->grad, r->cap, b->mine, sizeof *r->grad) < 0)
+			return SEG_ENOMEM;
+		r->cap = b->mine;
+	}
+	size_t sum = 0;
+	j->nkept = 0;
+	for (size_t i = 0; j->train && i < b->mine; i++) {
+		sum += seg_acts_nbytes(r->net, b->item[i].l.h, b->item[i].l.w, 1);
+		if (sum > KEPT_BYTES)
+			break;
+		j->nkept++;
+	}
+	for (size_t i = 0; j->train && i < b->mine; i++) {
+		if (!r->grad[i])
+			r->grad[i] = seg_alloc_aligned(r->n, sizeof **r->grad);
+		if (!r->grad[i])
+			return SEG_ENOMEM;
+	}
+	return SEG_OK;
+}
+
+static struct place *place_of(const struct job *j, size_t i, int t)
+{
+	return i < j->nkept ? &j->r->kept[i] : &j->r->thread[t];
+}
+
+static int forward(const struct job *j, size_t i, int t)
+{
+	struct trainer *r = j->r;
+	struct item *it = &j->b->item[i];
+	struct place *p = place_of(j, i, t);
+	int rc = place_for(p, r->net, it->l.h, it->l.w, j->train);
+	size_t plane = it->l.h * it->l.w, n = plane * (size_t)r->head.nclass;
+	if (rc == SEG_OK && r->nz[i] < n) {
+		free(r->z[i]);
+		r->z[i] = seg_alloc_aligned(n, sizeof **r->z);
+		r->nz[i] = r->z[i] ? n : 0;
+		rc = r->z[i] ? SEG_OK : SEG_ENOMEM;
+	}
+	if (rc < 0)
+		return rc;
+	seg_net_forward(r->weights, p->acts, it->image, r->scale, r->z[i]);
+	it->l.z = r->z[i];
+	it->l.zi = 1;
+	it->l.zk = plane;
+	return SEG_OK;
+}
+
+static int loss_one(void *arg, size_t i, int t)
+{
+	const struct job *j = arg;
+	struct trainer *r = j->r;
+	struct seg_loss_sample *l = &j->b->item[i].l;
+	int rc = l->z ? SEG_OK : forward(j, i, t);
+	if (rc == SEG_OK && j->count)
+		rc = seg_confusion_add(&r->count[t], l, NULL);
+	if (rc == SEG_OK)
+		rc = seg_loss_pass(r->loss, j->state, j->pass, l, j->partial + i * j->npartial);
+	return rc;
+}
+
+static int backward_one(void *arg, size_t i, int t)
+{
+	const struct job *j = arg;
+	struct trainer *r = j->r;
+	const struct seg_loss_sample *l = &j->b->item[i].l;
+	struct place *own = &r->thread[t];
+	int rc = grads_for(own, r->net, l->h, l->w);
+	if (rc == SEG_OK && i >= j->nkept)
+		rc = forward(j, i, t);
+	if (rc == SEG_OK)
+		rc = seg_loss_gradient(r->loss, j->state, l, own->dz);
+	if (rc == SEG_OK)
+		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i]);
+	return rc;
+}
+
+/* A pass over the own samples; all ranks' partials, in the order of the samples, are appended. */
+static int pass(struct job *j, int rc, struct seg_buf *all)
+{
+	struct trainer *r = j->r;
+	size_t *nbytes = seg_alloc((size_t)r->d->size, sizeof *nbytes), was = all->n;
+	j->npartial = seg_loss_npartial(r->loss, j->pass);
+	size_t size = j->npartial * sizeof *j->partial;
+	j->partial = seg_alloc(j->b->mine, size);
+	if (rc == SEG_OK)
+		rc = nbytes && j->partial ? seg_buf_need(all, j->b->n * size) : SEG_ENOMEM;
+	if (rc == SEG_OK)
+		rc = seg_parallel(r->run->threads, j->b->mine, loss_one, j);
+	rc = seg_agree(r->d, rc);
+	for (int q = 0; rc == SEG_OK && q < r->d->size; q++)
+		nbytes[q] = size * (seg_share(j->b->n, q + 1, r->d->size) - seg_share(j->b->n, q, r->d->size));
+	if (rc == SEG_OK)
+		rc = r->d->gather(r->d, j->partial, all->data + was, nbytes);
+	all->n = was + (rc == SEG_OK ? j->b->n * size : 0);
+	free(j->partial);
+	free(nbytes);
+	return rc;
+}
+
+int step_loss(struct trainer *r, struct batch *b, int train, struct seg_buf *part, double *value)
+{
+	struct job j = {.r = r, .b = b, .state = r->state, .train = train};
+	struct seg_buf later = {0};
+	int rc = room(&j), npass = seg_loss_npass(r->loss, train);
+	for (j.pass = 0; j.pass < npass; j.pass++) {
+		struct seg_buf *to = j.pass ? &later : part;
+		size_t was = to->n;
+		j.count = j.pass == 0;
+		rc = pass(&j, rc, to);
+		if (rc == SEG_OK)
+			rc = seg_agree(r->d, seg_loss_combine(r->loss, j.state, j.pass,
+			    (const double *)(const void *)(to->data + was), b->n));
+		if (rc < 0)
+			break;
+		later.n = 0;
+	}
+	*value = rc == SEG_OK ? seg_loss_value(r->loss, j.state) : 0;
+	if (rc == SEG_OK && *value - *value != 0)
+		rc = seg_fail(SEG_EDATA, "the loss is %g", *value);
+	free(later.data);
+	return rc;
+}
+
+int step_pass(struct trainer *r, struct batch *b, int npass, struct seg_buf *part)
+{
+	struct job j = {.r = r, .b = b, .state = r->whole, .pass = npass};
+	return pass(&j, room(&j), part);
+}
+
+int step_update(struct trainer *r, struct batch *b)
+{
+	struct job j = {.r = r, .b = b, .state = r->state, .train = 1};
+	int rc = room(&j);
+	if (rc == SEG_OK)
+		rc = seg_parallel(r->run->threads, b->mine, backward_one, &j);
+	rc = seg_agree(r->d, rc);
+	if (rc == SEG_OK)
+		rc = seg_tree_sum(r->d, r->grad, b->n, r->n, r->sum, r->run->threads);
+	if (rc < 0)
+		return rc;
+	/* the same sum on every rank: all see what one sees */
+	for (size_t i = 0; i < r->n; i++)
+		if (r->sum[i] - r->sum[i] != 0)
+			return seg_fail(SEG_EDATA, "the gradient is not finite");
+	r->step++;
+	seg_optim_step(&r->o->optim, r->step, r->n, r->p, r->sum, r->m, r->v);
+	seg_weights_set(r->weights, r->p);
+	return SEG_OK;
+}
+
+int step_counts(struct trainer *r, struct seg_confusion *all)
+{
+	size_t ranks = (size_t)r->d->size, nclass = (size_t)r->head.nclass, n = 2 + 3 * nclass;
+	uint64_t *mine = seg_alloc(n, sizeof *mine), *every = seg_alloc(ranks * n, sizeof *every);
+	size_t *nbytes = seg_alloc(ranks, sizeof *nbytes);
+	int rc = seg_agree(r->d, mine && every && nbytes ? SEG_OK : SEG_ENOMEM);
+	if (rc < 0)
+		goto done;
+	for (int t = 0; t < r->run->threads; t++) {
+		struct seg_confusion *c = &r->count[t];
+		mine[0] += c->pixels;
+		mine[1] += c->ignored;
+		for (size_t k = 0; k < 3 * nclass; k++)
+			mine[2 + k] += c->tp[k]; /* tp, fp, fn are one block */
+		c->pixels = c->ignored = 0;
+		memset(c->tp, 0, 3 * nclass * sizeof *c->tp);
+	}
+	for (size_t q = 0; q < ranks; q++)
+		nbytes[q] = n * sizeof *mine;
+	rc = r->d->gather(r->d, mine, every, nbytes);
+	if (rc < 0)
+		goto done;
+	all->pixels = all->ignored = 0;
+	memset(all->tp, 0, 3 * nclass * sizeof *all->tp);
+	for (size_t q = 0; q < ranks; q++) {
+		const uint64_t *from = every + q * n;
+		all->pixels += from[0];
+		all->ignored += from[1];
+		for (size_t k = 0; k < 3 * nclass; k++)
+			all->tp[k] += from[2 + k];
+	}
+done:
+	free(nbytes);
+	free(every);
+	free(mine);
+	return rc;
+}

@@ -1,0 +1,133 @@
+/* What the files of lib/train share. */
+#ifndef TRAIN_H
+#define TRAIN_H
+
+#include "seg/json.h"
+#include "seg/loss.h"
+#include "seg/train.h"
+
+/* ---- input.c: what an image must be */
+
+struct input {
+	int channels;         /* 0: any */
+	int multiple;         /* H and W; 1: any */
+	const char *range;    /* as in seg_train */
+	unsigned weight;      /* axes of weight.npy */
+};
+/* The image of an open sample if it fits the network; NULL: the reason is recorded. */
+const struct seg_tensor *input_image(const struct input *in, const struct seg_sample *s);
+/* What the image is multiplied by. */
+float input_scale(const char *range);
+/* Is this a range?  SEG_EUSAGE. */
+int input_range(const char *range);
+/* The range that an image of this type asks for. */
+const char *input_default(enum seg_dtype d);
+
+/* ---- feed.c: who gets which sample */
+
+struct item {
+	struct seg_sample sample;
+	struct seg_loss_sample l; /* z is for the step to set */
+	const struct seg_tensor *image;
+	int bound;
+};
+/* One batch: n samples over all ranks, of which this rank has items 0..mine-1, number at.. of it. */
+struct batch {
+	size_t n, at, mine;
+	struct item *item;
+	size_t cap;
+};
+/* What the first sample of a stream says. */
+struct look {
+	int channels;
+	enum seg_dtype dtype;
+	unsigned weight;
+	int arrival;      /* carries epochs: trained as it comes */
+	size_t count;     /* 0: not known */
+};
+
+struct feed;
+/* Open on all ranks (collective): an ordinary file is indexed by each, anything else is read by rank 0. */
+int feed_open(struct feed **f, struct seg_dist *d, const char *path, size_t batch, int threads, size_t cache);
+const struct seg_header *feed_header(const struct feed *f);
+const struct look *feed_look(const struct feed *f);
+const char *feed_name(const struct feed *f);
+/* What images must be from now on; in is copied, its texts are borrowed. */
+void feed_expect(struct feed *f, const struct input *in);
+/* Collective.  Begin epoch e (from 0).  A permutation that is a function of (seed, e), or the
+ * stream's order.  1: there are samples; 0: the stream that carries epochs is at its END. */
+int feed_begin(struct feed *f, uint64_t e, int shuffle, uint64_t seed);
+/* Collective.  1: *b is the next batch, the feed's own until the next call; 0: the epoch is over. */
+int feed_next(struct feed *f, struct batch **b);
+/* Collective.  Read a stream that carries epochs to its END. */
+int feed_drain(struct feed *f);
+void feed_close(struct feed *f);
+
+/* ---- step.c: one batch */
+
+/* Activations for one size of picture, made anew when the size changes. */
+struct place {
+	struct seg_acts *acts;
+	struct seg_grads *grads;
+	float *dz;
+	size_t h, w;
+	int keep;
+};
+struct trainer {
+	const struct seg_train *o;
+	const struct seg_run *run;
+	struct seg_dist *d;
+	struct feed *feed, *val;
+	struct seg_header head;          /* of the model */
+	struct seg_net *net;
+	struct seg_weights *weights;
+	struct seg_loss *loss;
+	struct seg_loss_state *state, *whole; /* of a batch; of an epoch */
+	size_t n;                        /* floats of a packed vector */
+	float *p, *m, *v, *sum;          /* weights, moments, gradient of the batch */
+	float scale;
+	uint64_t step;
+	/* workspace */
+	struct place *kept, *thread;     /* of each own sample; of each thread */
+	float **z, **grad;               /* of each own sample */
+	size_t *nz;
+	size_t cap;
+	struct seg_confusion *count;     /* of each thread */
+};
+int step_new(struct trainer *r);
+void step_free(struct trainer *r);
+
+/* Collective: forward pass and all passes of the loss over the batch.  train: activations are kept
+ * for step_update.  Predictions are counted.  The partials of pass 0 of all samples are appended
+ * to part. */
+int step_loss(struct trainer *r, struct batch *b, int train, struct seg_buf *part, double *value);
+/* Collective: forward pass and one later pass of the loss in state r->whole; partials are appended. */
+int step_pass(struct trainer *r, struct batch *b, int pass, struct seg_buf *part);
+/* Collective: gradient, sum over the batch, optimiser. */
+int step_update(struct trainer *r, struct batch *b);
+/* Collective: the counts of all threads and ranks since the last call. */
+int step_counts(struct trainer *r, struct seg_confusion *all);
+
+/* ---- log.c: JSON lines */
+
+struct log {
+	int fd, rc;
+	char *path, *reason; /* of the first failure */
+};
+void log_open(struct log *l, const char *path); /* NULL: nothing is logged */
+void log_plan(struct log *l, const struct seg_plan *p);
+void log_step(struct log *l, int epoch, uint64_t step, size_t n, double loss);
+void log_epoch(struct log *l, const struct seg_epoch *e);
+/* The first failure, if there was one. */
+int log_check(const struct log *l);
+int log_close(struct log *l); /* and the first failure */
+void log_free(struct log *l);
+/* Options as an object: the model's header and the log say the same. */
+struct seg_json *train_json(const struct seg_train *t);
+
+/* ---- epoch.c */
+
+/* Collective: train one epoch, validate, report.  1: go on, 0: that was the last. */
+int epoch_run(struct trainer *r, int epoch, struct log *log);
+
+#endif
