@@ -19,7 +19,7 @@ static const struct cmd_opt options[] = {
 	{THRESHOLD, "threshold", "LIST", "multilabel: NUMBER, or NAME=NUMBER,... (0.5)"},
 	{0},
 };
-static const struct cmd self = {"seg-iou", "[-@ N] [--json] [--threshold LIST]",
+static const struct cmd self = {"seg-iou", "[-@ N] [--json] [--threshold LIST] [FILE]",
 	"confusion counts, IoU, Dice, precision and recall per class", options};
 
 struct job {
@@ -188,10 +188,10 @@ int main(int argc, char **argv)
 		case JSON: json = 1; break;
 		case THRESHOLD: j.threshold_text = (char *)cmd_arg; break;
 		}
-	if (cmd_ind < argc)
-		cmd_usage("'%s': the stream is read from stdin", argv[cmd_ind]);
+	if (argc - cmd_ind > 1)
+		cmd_usage("one stream at a time");
 
-	struct seg_filter f = {.out = "", .threads = j.threads, .header = header, .each = each, .after = after,
+	struct seg_filter f = {.in = argv[cmd_ind], .out = "", .threads = j.threads, .header = header, .each = each, .after = after,
 	                       .arg = &j};
 	if ((rc = seg_filter(&f)) < 0)
 		cmd_die(rc, NULL);

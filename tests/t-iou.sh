@@ -136,6 +136,7 @@ done
 says "threshold on multiclass" 2 "multiclass" sh -c 'seg-iou --threshold 0.3 < dash.seg'
 says "threshold of no class" 2 "no class 'x'" sh -c 'seg-iou --threshold x=0.3 < x.seg'
 says "empty input" 3 "seg-iou" sh -c 'seg-iou < /dev/null'
+is "a file by name" "$(seg-iou dash.seg)" "$(seg-iou < dash.seg)"
 status "full disk" 1 sh -c 'seg-iou < dash.seg > /dev/full'
 is "0/0 is a dash" "$(seg-iou < dash.seg)" "class       pixels          tp          fp          fn     IoU    Dice precision  recall
 matrix          24          24           0           0  1.0000  1.0000    1.0000  1.0000
