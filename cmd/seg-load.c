@@ -7,7 +7,7 @@
 #include "seg/mem.h"
 #include "seg/parallel.h"
 
-enum { CLASSES = CMD_LONG, IGNORE, IMAGES, KEEP_GOING, LABELS, LEVEL, MAP, MASKS, MAX_PIXELS, PAGE, RAW, TOLERANT, VERBOSE };
+enum { CLASSES = CMD_LONG, IGNORE, IMAGES, KEEP_GOING, LABELS, LEVEL, MAP, MASKS, MAX_PIXELS, PAGE, RAW, SOURCES, TOLERANT, VERBOSE };
 
 static const struct cmd_opt options[] = {
 	{CLASSES, "classes", "LIST", "names of the classes, in order; or how many"},
@@ -21,6 +21,7 @@ static const struct cmd_opt options[] = {
 	{MAX_PIXELS, "max-pixels", "N", "largest picture accepted (268435456)"},
 	{PAGE, "page", "N", "only this page of image files"},
 	{RAW, "raw", NULL, "numbers and rows as stored"},
+	{SOURCES, "sources", "FILE", "table: image, tab, the picture it was cut from"},
 	{'@', "threads", "N", "threads (all processors)"},
 	{TOLERANT, "tolerant", NULL, "libtiff's warnings are not errors"},
 	{VERBOSE, "verbose", NULL, "say what is paired, counted and left out"},
@@ -29,7 +30,7 @@ static const struct cmd_opt options[] = {
 static const struct cmd self = {
 	"seg-load",
 	"[--images DIR] [--labels DIR | --masks DIR] [--classes LIST] [--ignore V] [--keep-going] [--level N] "
-	"[--map LIST] [--max-pixels N] [--page N] [--raw] [-@ N] [--tolerant] [--verbose] [FILE ...]",
+	"[--map LIST] [--max-pixels N] [--page N] [--raw] [--sources FILE] [-@ N] [--tolerant] [--verbose] [FILE ...]",
 	"TIFF images with label maps or masks to a stream", options,
 };
 
@@ -76,6 +77,7 @@ int main(int argc, char **argv)
 		case MAX_PIXELS: o.rules.max_pixels = (size_t)cmd_int("--max-pixels", cmd_arg, 1, 1LL << 40); break;
 		case PAGE: o.page = (int)cmd_int("--page", cmd_arg, 1, 1 << 30); break;
 		case RAW: o.raw = 1; break;
+		case SOURCES: o.sources = cmd_arg; break;
 		case '@': o.threads = (int)cmd_int("--threads", cmd_arg, 1, 256); break;
 		case TOLERANT: o.rules.tolerant = 1; break;
 		case VERBOSE: cmd_verbose = 1; break;

@@ -20,7 +20,7 @@ run "seg-info val.seg | tail -n 3"
 say "train with cross-entropy on two ranks; every epoch sees every scene turned and lit anew"
 run "seg-augment -s 7 --epochs $epochs flip rot90 'gamma(0.8,1.25)' < train.seg |
   ranks 2 seg-train --val val.seg --norm instance --init he --lr 0.003 --batch 8 --log ce.jsonl -o ce.seg"
-run "seg-predict -m ce.seg < val.seg > ce-pred.seg"
+run "seg-predict --logits -m ce.seg < val.seg > ce-pred.seg"
 run "seg-iou ce-pred.seg"
 
 say "the loss is small: how did it become this number, and which class is to blame?"
@@ -30,7 +30,7 @@ say "go on with a loss in which each class has a Dice of its own, however few it
 run "seg-augment -s 8 --epochs $epochs flip rot90 'gamma(0.8,1.25)' < train.seg |
   ranks 2 seg-train --from ce.seg -l 'mean[n,y,x](ce) + mean[k](1 - dice[n,y,x])' \\
     --val val.seg --lr 0.003 --batch 8 --log dice.jsonl -o dice.seg"
-run "seg-predict -m dice.seg < val.seg > dice-pred.seg"
+run "seg-predict --logits -m dice.seg < val.seg > dice-pred.seg"
 run "seg-save -o before --overlay --side-by-side ce-pred.seg"
 run "seg-save -o after --overlay --side-by-side dice-pred.seg"
 run "seg-iou dice-pred.seg"

@@ -198,6 +198,17 @@ cp -r img some; cp text.tif some/z.tif; cp cut.tif some/0.tif
 l --images some --keep-going 2>err; is "--keep-going, unreadable" "$? $(wc -l <err) $(zcat x.seg | tar t | grep -c image)" "4 2 3"
 match "--verbose" "$(l --images img --labels lab --verbose 2>&1)" 'notes.txt is not a TIFF file'
 
+# tiles of one picture
+mkdir tiles; for i in 0 1 2 3; do cp img/$(ls img | grep tif | head -n 1) tiles/t$i.tif; done
+printf '# tile\tpicture\nt0\tA\tx\nt1.tif\tA\nt2\tB\r\nt3\tA\nelsewhere\tC\n' >table
+l --images tiles --sources table
+is "--sources" "$(zcat x.seg | tar xO --wildcards '*.json' 2>/dev/null | grep -o '"source":"[^"]*"' | tr -d '\n')" \
+	'"source":"A""source":"A""source":"B""source":"A"'
+printf 't0 A\n' >table; says "--sources: no tab" 1 'table: line 1: no tab' l --images tiles --sources table
+printf 't0\tA\n' >table; says "--sources: an image is missing" 1 'table: no line for the image t1.tif' l --images tiles --sources table
+printf 't0\tA\nt0.tif\tB\n' >table; says "--sources: two of one" 1 't0 has two sources: ' l --images tiles --sources table
+says "--sources: no such file" 1 'none: No such file' l --images tiles --sources none
+
 if data sem/masks5-sample; then
 	S=$SEG_DATA/sem/masks5-sample
 	l --images $S/images --masks $S/masks5; mv x.seg m.seg

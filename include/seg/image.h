@@ -74,6 +74,7 @@ struct seg_load {
 	char *const *file;
 	int nfile;
 	const char *labels, *masks;   /* directory of truth; at most one */
+	const char *sources;          /* table NAME tab SOURCE of what the images were cut from; or NULL */
 	const char *const *classes;   /* names; NULL: the masks say how many, labels are counted */
 	int nclass;
 	const char *map;              /* "0=0,128=1,*=ignore" or NULL */

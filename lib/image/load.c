@@ -209,11 +209,11 @@ static int read_masks(struct load *l, const struct item *it, const size_t *dim, 
 static struct seg_json *json(struct load *l, const struct item *it, const size_t *dim)
 {
 	struct seg_json *j = seg_json_object(), *size = seg_json_array(), *tags = seg_tiff_tags(it->file);
-	char *id = seg_format("%.*s", (int)it->pair->stem, it->pair->source);
+	char *id = seg_format("%.*s", (int)it->pair->stem, it->pair->name);
 	if (!j || !id)
 		goto done;
 	seg_json_set(j, "id", seg_text_json(id));
-	seg_json_set(j, "source", seg_text_json(it->pair->source));
+	seg_json_set(j, "source", seg_text_json(it->pair->source ? it->pair->source : it->pair->name));
 	seg_json_set(j, "page", seg_json_int(it->page.number));
 	seg_json_add(size, seg_json_int((long long)dim[0]));
 	seg_json_add(size, seg_json_int((long long)dim[1]));
@@ -262,7 +262,7 @@ static int build(struct load *l, struct item *it)
 	if (rc < 0)
 		goto done;
 	rc = SEG_ENOMEM;
-	id = seg_format("%.*s", (int)it->pair->stem, it->pair->source);
+	id = seg_format("%.*s", (int)it->pair->stem, it->pair->name);
 	j = json(l, it, dim);
 	if (!id || !j)
 		goto done;
@@ -540,6 +540,8 @@ static int sign(struct load *l)
 		seg_json_set(j, "page", seg_json_int(o->page));
 	if (j && o->raw)
 		seg_json_set(j, "raw", seg_json_bool(1));
+	if (j && o->sources)
+		seg_json_set(j, "sources", seg_json_bool(1));
 	if (j && o->rules.tolerant)
 		seg_json_set(j, "tolerant", seg_json_bool(1));
 	return seg_header_sign(&l->head, "seg-load", j);

@@ -100,9 +100,9 @@ static int add_image(struct seg_pairs *p, const char *dir, const char *name)
 	if (!stem) /* an operand may be called anything */
 		stem = dot && dot > base ? (size_t)(dot - base) : strlen(base);
 	q->image = dir ? join(dir, name) : seg_strdup(name);
-	q->source = seg_strdup(name);
+	q->name = seg_strdup(name);
 	q->stem = (size_t)(base - name) + stem;
-	return q->image && q->source ? SEG_OK : SEG_ENOMEM;
+	return q->image && q->name ? SEG_OK : SEG_ENOMEM;
 }
 
 static int find_images(struct seg_pairs *p, const struct seg_load *o)
@@ -124,9 +124,9 @@ static int find_images(struct seg_pairs *p, const struct seg_load *o)
 
 static const char *base_stem(const struct seg_pair *q, size_t *len)
 {
-	const char *base = strrchr(q->source, '/');
-	base = base ? base + 1 : q->source;
-	*len = q->stem - (size_t)(base - q->source);
+	const char *base = strrchr(q->name, '/');
+	base = base ? base + 1 : q->name;
+	*len = q->stem - (size_t)(base - q->name);
 	return base;
 }
 
@@ -172,6 +172,7 @@ static void pair_free(struct seg_pair *q)
 		free(q->truth[k]);
 	free(q->truth);
 	free(q->image);
+	free(q->name);
 	free(q->source);
 }
 
@@ -258,6 +259,8 @@ int seg_pairs_find(struct seg_pairs *p, const struct seg_load *o)
 	struct set s = {0};
 	*p = (struct seg_pairs){.layout = o->labels ? SEG_LABEL_FILES : o->masks ? SEG_MASK_FILES : SEG_BARE};
 	int rc = find_images(p, o);
+	if (rc == SEG_OK && o->sources)
+		rc = seg_sources(p, o->sources);
 	if (rc < 0 || !dir)
 		return rc;
 	rc = set_read(&s, dir, o);

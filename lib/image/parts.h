@@ -52,8 +52,9 @@ int seg_mask(const struct seg_page *p, const struct seg_truth *r, const struct s
 /* pair.c: which truth belongs to which image. */
 enum seg_layout { SEG_BARE, SEG_LABEL_FILES, SEG_MASK_FILES, SEG_MASK_DIRS, SEG_MASK_SUFFIX };
 struct seg_pair {
-	char *image, *source;        /* path to open; path as given, relative to the directory */
-	size_t stem;                 /* length of the id in source */
+	char *image, *name;          /* path to open; path as given, relative to the directory */
+	size_t stem;                 /* length of the id in name */
+	char *source;                /* what it was cut from; NULL: it is whole */
 	char **truth;                /* paths: one, or one for each class */
 	int ntruth;
 };
@@ -66,6 +67,8 @@ struct seg_pairs {
 };
 int seg_pairs_find(struct seg_pairs *p, const struct seg_load *o);
 void seg_pairs_free(struct seg_pairs *p);
+/* source.c: fill in the sources from a table; SEG_EDATA if an image is not in it. */
+int seg_sources(struct seg_pairs *p, const char *path);
 /* A line to o->say, as printf makes it. */
 void seg_load_say(const struct seg_load *o, int skipped, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
