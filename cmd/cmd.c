@@ -1,5 +1,6 @@
 /* What all commands share. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <math.h>
 #include <signal.h>
@@ -29,9 +30,19 @@ static void on_signal(int sig)
 	raise(sig);
 }
 
+/* A closed stdin, stdout or stderr must not become the first file opened: hold its place with
+ * something that cannot be used the way it would be. */
+static void keep_standard(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0)
+			_exit(1);
+}
+
 void cmd_start(const struct cmd *c)
 {
 	self = c;
+	keep_standard();
 	static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
 	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
 		if (signal(ends[i], on_signal) == SIG_IGN)
