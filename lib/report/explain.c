@@ -541,7 +541,7 @@ static int argmax(struct seg_explain *e, const char *const *classes)
 	if (none > 0)
 		rc = warn(e, seg_format("%s pixels (%s) have no class set; argmax[k](t) takes them for the first class, "
 		    "'%s'%s%s%s", seg_text_count(none), seg_text_share(none, e->pixels), classes[0],
-		    g->weighted ? ", with its weight " : "", g->weighted ? seg_text_value(g->weight[nk] / none) : "",
+		    g->weighted ? ", with its weight " : "", g->weighted ? seg_text_count(g->weight[nk] / none) : "",
 		    g->weighted && g->weight[nk] == 0 ? ": they add nothing, yet they are counted in every mean" : ""));
 	if (rc == SEG_OK && g->pixels[nk + 1] > 0)
 		rc = warn(e, seg_format("%s pixels (%s) are ignored; t is 0 there for every class, so argmax[k](t) takes "

@@ -115,18 +115,17 @@ static void number(struct seg_table *t, const char *fmt, double v)
 	seg_table_cell(t, "%s", v == 0 ? "0" : text);
 }
 
-static void iou(struct seg_table *t, const struct seg_confusion *c, int k, int bad)
+static void iou(struct seg_table *t, const struct seg_confusion *c, int k, int bad, const char *mark)
 {
 	double v = c && k < c->nclass ? seg_iou(c, k) : NAN;
 	if (v != v)
 		seg_table_cell(t, "-");
 	else
 		seg_table_cell(t, "%.3f", v);
-	seg_table_cell(t, "%s", bad ? "<- worst" : "");
+	seg_table_cell(t, "%s", bad ? mark : "");
 	if (bad)
 		seg_table_mark(t, BAD);
 }
-
 
 static void by_pixel(const struct seg_ledger *g, const struct seg_confusion *c,
     const char *const *classes, int nt, struct seg_table *t)
@@ -136,8 +135,8 @@ static void by_pixel(const struct seg_ledger *g, const struct seg_confusion *c,
 	int bad = worst(c);
 	for (int i = 0; i < g->nclass + 2; i++)
 		pixels += g->pixels[i];
-	seg_table_cell(t, "class of the pixel");
-	seg_table_cell(t, "pixels");
+	seg_table_cell(t, "pixels of");
+	seg_table_cell(t, "count");
 	seg_table_cell(t, " ");
 	if (g->weighted)
 		seg_table_cell(t, "weight");
@@ -164,7 +163,7 @@ static void by_pixel(const struct seg_ledger *g, const struct seg_confusion *c,
 		number(t, fmt, v);
 		seg_table_cell(t, "%s", seg_text_share(v, g->total));
 		seg_table_cell(t, "%s", seg_text_share(grad(g, i, -1), gsum));
-		iou(t, c, i, i == bad);
+		iou(t, c, i, i == bad, nt ? "<-" : "<- worst");
 		seg_table_end(t);
 	}
 	for (int r = 0; r < g->nrow; r++) {
@@ -242,7 +241,7 @@ static void by_channel(const struct seg_ledger *g, const struct seg_confusion *c
 		seg_table_cell(t, "%s", seg_text_share(v, g->total));
 		if (k < g->nclass) {
 			seg_table_cell(t, "%s", seg_text_share(grad(g, -1, k), gsum));
-			iou(t, c, k, k == bad);
+			iou(t, c, k, k == bad, "<- worst");
 		}
 		seg_table_end(t);
 	}

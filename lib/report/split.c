@@ -202,9 +202,11 @@ static int term(struct seg_split *s, int summand)
 /* A row without pixels; `because` NULL: a constant. */
 static void lone(struct seg_split *s, int i, int f, unsigned bound, struct seg_place at, int constant)
 {
-	int t = term(s, constant && at.summand == i ? -1 : at.summand), r;
-	char *of = constant ? NULL : seg_loss_node_text(s->l, i);
-	char *why = constant ? seg_strdup("constant") : of ? seg_format("not split: %s", of) : NULL;
+	int r;
+	int whole = constant && at.summand == i; /* the summand is nothing but this */
+	char *of = whole ? NULL : constant ? seg_split_label(s->l, at.summand) : seg_loss_node_text(s->l, i);
+	char *why = whole ? seg_strdup("constant") : of ? seg_format(constant ? "constant of %s" : "not split: %s", of) : NULL;
+	int t = term(s, whole ? -1 : at.summand);
 	free(of);
 	if (!why) {
 		s->rc = SEG_ENOMEM;

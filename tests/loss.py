@@ -1,0 +1,113 @@
+"""seg-loss on the question's situation against the numbers worked out for it in float64, and the
+ledger of every recipe on random streams.  Prints ok and not ok lines."""
+import json, re, subprocess
+
+import numpy as np
+import question
+import segpy
+
+
+def result(name, bad):
+    print("not ok" if bad else "ok", name)
+    for b in bad[:5]:
+        print("#  ", b)
+
+
+def loss(stream, text, *options):
+    p = subprocess.run(["seg-loss", "-l", text, *options, stream], capture_output=True, text=True, timeout=300)
+    return p.stdout if p.returncode == 0 else "failed: " + p.stderr
+
+
+question.write("q.seg")
+FOUR, MEANT = "[0,1,2,3,4]", "[1,1,1,1,1000]"
+WEIGHTED = "class_weight(%s)*(mean[k](keras2_bce) + (1 - dice[n,y,x,k]))" % FOUR
+
+# the total, and what others would print
+bad = []
+for want, text in (("0.012641", f"@post.weighted_loss(weights={FOUR}, sign=1)"), ("0.012641", f"mean[n,y,x]({WEIGHTED})"),
+                   ("0.569579", f"@post.weighted_loss(weights={MEANT}, sign=1)"),
+                   ("0.090791", f"sum[n,y,x]({WEIGHTED})/sum[n,y,x](class_weight({FOUR}))"),
+                   ("-0.265831", f"@post.weighted_loss(weights={FOUR})"), ("-2.383142", f"@post.weighted_loss(weights={MEANT})"),
+                   ("0.203506", "1 - mean[k](dice[n,y,x])"), ("0.006724", "mean[n,y,x,k](bce)")):
+    got = loss("q.seg", text).split(" ")[0]
+    if got != want:
+        bad.append(f"{text}: {got}, want {want}")
+result("the question's totals", bad)
+
+# the explanation: numbers and warnings
+text = loss("q.seg", f"@post.weighted_loss(weights={FOUR}, sign=1)", "--explain", "--precision", "f64")
+flat = re.sub(r"\s+", " ", text)
+bad = [w for w in (
+    "n y x k 0.001 .. 6.908", "mean 0.006724", "every class counts 1/5", "0.951574 = 188,231.2 / 197,810.4",
+    "'class 4' is 0.52 %", "0 .. 4, mean 0.139236", "0.012641 = 13,255.", " / 1,048,576",
+    "not by the sum of the weights (146,000)", "0 .. 5.72",
+    "952,076 pixels (90.8 %) have no class set; argmax[k](t) takes them for the first class, 'class 0'",
+    "meets 0.05 % of the pixels and so holds only 1.37 % of all weight (4 x 500 of 146,000)",
+    "where 'class 4' is predicted on other pixels, those pixels' weight counts",
+    "the class numbers themselves", "at p = t, everything right", "at p = 1/2", "range as -2 ..") if w not in flat]
+if max(map(len, text.splitlines())) > 100:
+    bad.append("a line is longer than 100 columns")
+result("the question's explanation", bad)
+
+# the ledger: loss by class of the pixel
+j = json.loads(loss("q.seg", f"@post.weighted_loss(weights={FOUR}, sign=1)", "--json", "--precision", "f64"))
+bad = []
+for c, n, want, iou in zip(j["classes"], [24000] * 4 + [500], ((0, 0, 0), (.000655, .001108, .001764), (.001310, .002217, .003527),
+                           (.001966, .003325, .005291), (.001967, .000092, .002060)), [.96] * 4 + [.23]):
+    got = (*c["terms"].values(), c["loss"])
+    if c["pixels"] != n or np.abs(np.subtract(got, want)).max() > 5.1e-7 or abs(c["iou"] - iou) > 5e-4:
+        bad.append(f"{c}: want {n}, {want}, {iou}")
+per_class = [c["iou"] for c in j["classes"]]
+if j["ledger"]["others"][0]["pixels"] != 952076 or j["ledger"]["others"][0]["loss"] != 0:
+    bad.append(str(j["ledger"]["others"][0]))
+result("the question's ledger", bad)
+b = json.loads(loss("q.seg", "mean[n,y,x,k](bce)", "--json"))
+got = [round(5 * c["channel_loss"], 4) for c in b["classes"]]
+result("BCE of each class: the worst has the smallest", [] if got == [.0075] * 4 + [.0038] else [str(got)])
+
+# where nothing is wrong nothing is warned of
+rng = np.random.default_rng(3)
+lab = rng.integers(0, 3, (4, 8, 8)).astype("u1")
+logit = rng.normal(size=(4, 8, 8, 3)).astype("f4")
+full = [(f"s{i}", {"image.npy": np.zeros((8, 8, 1), "u1"), "label.npy": lab[i], "logit.npy": logit[i]}) for i in range(4)]
+segpy.write("fine.seg", segpy.header("abc", "multiclass", head="softmax"), full)
+text = loss("fine.seg", "@torch.cross_entropy", "--explain")
+result("no warning without a reason", [w for w in text.splitlines() if w.startswith("!")])
+text = loss("fine.seg", "mean[n,y,x](ce) - 1.3", "--explain")
+result("cancelling terms are warned of", [] if re.search("^!.*cancel", text, re.M) else [text])
+
+# every recipe's ledger closes
+more = []
+for i in range(5):
+    h, w = 6 + 2 * (i % 2), 8
+    lab = rng.integers(0, 4, (h, w)).astype("u1")
+    lab[lab == 3] = 255
+    more.append((f"m{i}", {"image.npy": np.zeros((h, w, 1), "u1"), "label.npy": lab,
+                           "logit.npy": rng.normal(size=(h, w, 3)).astype("f4") * 3, "weight.npy": rng.random((h, w)).astype("f4"),
+                           "json": {"sample_weight": [1, 0.5, 2, 1, 3][i]}}))
+segpy.write("class.seg", segpy.header("abc", "multiclass", head="softmax", ignore=255), more)
+label = [(k, {**e, "mask.npy": (rng.random(e["label.npy"].shape + (3,)) < 0.3).astype("u1")}) for k, e in more]
+for _, e in label:
+    del e["label.npy"]
+segpy.write("masks.seg", segpy.header("abc", "multilabel", head="sigmoid"), label)
+names = re.findall(r"^(@?[a-z0-9_]+(?:\.\w+)?)", subprocess.run(["seg-loss", "--list"], capture_output=True, text=True).stdout, re.M)
+recipes = [n for n in names if n.startswith("@")]
+bad = [] if len(recipes) > 10 else [f"--list gives {recipes}"]
+tried = 0
+for n in recipes:
+    text = n + ("(weights=[1,0,7])" if n == "@post.weighted_loss" else "")
+    for stream in "class.seg", "masks.seg":
+        out = loss(stream, text, "--json")
+        if out.startswith("failed"):
+            if not re.search("softmax|sigmoid|multi", out):  # made for the other head
+                bad.append(f"{text} on {stream}: {out}")
+            continue
+        g = json.loads(out)["ledger"]
+        cells = [c["loss"] for c in g["cells"]] + [r["loss"] for r in g["rows"]]
+        total = json.loads(out)["loss"]
+        tried += 1
+        if abs(g["rounding"]) > 1e-12 * np.abs(cells).sum() or abs(g["sum"] + g["rounding"] - total) > 1e-15 * abs(total):
+            bad.append(f"{text} on {stream}: sum {g['sum']}, rounding {g['rounding']}, loss {total}")
+        if abs(sum(cells) - total) > 1e-12 * np.abs(cells).sum():
+            bad.append(f"{text} on {stream}: cells and rows add up to {sum(cells)}, the loss is {total}")
+result(f"the ledger closes: {len(recipes)} recipes, {tried} evaluations", bad)
