@@ -171,6 +171,12 @@ void cmd_usage(const char *fmt, ...)
 	exit(2);
 }
 
+void cmd_complain(const char *where)
+{
+	cmd_progress_end();
+	fprintf(stderr, "%s: %s%s%s\n", self->name, where ? where : "", where ? ": " : "", seg_reason());
+}
+
 void cmd_die(int code, const char *where)
 {
 	seg_new_cleanup();
@@ -178,8 +184,7 @@ void cmd_die(int code, const char *where)
 		signal(SIGPIPE, SIG_DFL);
 		raise(SIGPIPE); /* as a filter that was not told to look */
 	}
-	cmd_progress_end();
-	fprintf(stderr, "%s: %s%s%s\n", self->name, where ? where : "", where ? ": " : "", seg_reason());
+	cmd_complain(where);
 	exit(seg_status(code));
 }
 

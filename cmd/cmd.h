@@ -42,6 +42,8 @@ int cmd_level(int option);
 _Noreturn void cmd_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* "seg-x: where: reason", exit with the status of code (quietly for SEG_EPIPE).  where may be NULL. */
 _Noreturn void cmd_die(int code, const char *where);
+/* The line of cmd_die, without the end. */
+void cmd_complain(const char *where);
 /* "seg-x: ..." to stderr, only with --verbose. */
 void cmd_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Refuse to write binary to a terminal. */

@@ -155,6 +155,16 @@ static void epoch(void *arg, const struct seg_epoch *e)
 		show(&b);
 }
 
+static int parsing;
+
+/* mpirun ends all ranks as soon as one fails: rank 0 must be the first. */
+static void let_rank_0_speak(int status, void *arg)
+{
+	(void)arg;
+	if (parsing && status)
+		sleep(5);
+}
+
 int main(int argc, char **argv)
 {
 	struct seg_train t;
@@ -164,14 +174,17 @@ int main(int argc, char **argv)
 	cmd_start(&self);
 	seg_train_defaults(&t);
 
-	/* what is wrong with the options is said once, not by every rank */
+	/* what is wrong with the options is said once, by rank 0 */
 	if (seg_dist_launched(&rank) && rank > 0) {
 		int null = open("/dev/null", O_WRONLY);
 		keep = dup(STDERR_FILENO);
 		dup2(null, STDERR_FILENO);
 		close(null);
+		parsing = 1;
+		on_exit(let_rank_0_speak, NULL);
 	}
 	parse(argc, argv, &t, &run);
+	parsing = 0;
 	if (keep >= 0) {
 		dup2(keep, STDERR_FILENO);
 		close(keep);
@@ -185,8 +198,8 @@ int main(int argc, char **argv)
 		run.threads = here < ncpu ? ncpu / here : 1;
 	rc = seg_train_run(&t, &run, &d);
 	cmd_progress_end();
-	d.close(&d);
 	if (rc < 0 && d.rank == 0)
-		cmd_die(rc, NULL);
+		cmd_complain(NULL);
+	d.close(&d); /* nobody leaves before rank 0 has spoken: mpirun ends all when one fails */
 	return rc < 0 ? seg_status(rc) : cmd_close(SEG_OK);
 }
