@@ -336,11 +336,319 @@ static void golden_5a(void **state)
 	batch_close(&b);
 }
 
+/* -- random nets ------------------------------------------------------------------------------- */
+
+/* Shapes at which blocks, vectors and rows do not come out even. */
+static const struct shape {
+	struct seg_net_shape s;
+	size_t h, w;
+} shapes[] = {
+	{{.cin = 3, .nclass = 5, .nstage = 3, .channels = {8, 16, 32}}, 12, 20},
+	{{.cin = 1, .nclass = 1, .nstage = 2, .channels = {1, 1}}, 2, 2},
+	{{.cin = 2, .nclass = 3, .nstage = 2, .channels = {3, 5}}, 2, 34},
+	{{.cin = 4, .nclass = 9, .nstage = 3, .channels = {7, 17, 9}}, 20, 4},
+	{{.cin = 5, .nclass = 17, .nstage = 2, .channels = {31, 16}}, 6, 18},
+	{{.cin = 3, .nclass = 2, .nstage = 3, .channels = {4, 8, 12}, .norm = SEG_NORM_INSTANCE}, 16, 12},
+	{{.cin = 1, .nclass = 4, .nstage = 2, .channels = {6, 9}, .norm = SEG_NORM_GROUP, .groups = 3}, 10, 14},
+};
+enum { NSHAPE = sizeof shapes / sizeof *shapes };
+
+/* A net with random parameters, image and gradient at its output. */
+struct trial {
+	struct seg_net *net;
+	struct seg_weights *w;
+	struct seg_acts *a;
+	struct seg_grads *g;
+	struct seg_tensor image;
+	size_t nz, nparam, npacked;
+	float *flat, *packed, *z, *dz, *grad, *gflat; /* canonical, packed; output; its gradient; packed, canonical */
+};
+
+static void trial_open(struct trial *t, const struct shape *s, const struct seg_kernels *k)
+{
+	struct seg_rng r;
+	memset(t, 0, sizeof *t);
+	if (seg_net_new(&t->net, &s->s) < 0)
+		fail_msg("shape %td: %s", s - shapes, seg_reason());
+	t->net->kernels = k;
+	t->nz = s->h * s->w * (size_t)s->s.nclass;
+	t->nparam = seg_net_nparam(t->net);
+	t->npacked = seg_net_npacked(t->net);
+	t->flat = seg_alloc(t->nparam, sizeof(float));
+	t->gflat = seg_alloc(t->nparam, sizeof(float));
+	t->packed = seg_alloc(t->npacked, sizeof(float));
+	t->grad = seg_alloc(t->npacked, sizeof(float));
+	t->z = seg_alloc(t->nz, sizeof(float));
+	t->dz = seg_alloc(t->nz, sizeof(float));
+	assert_int_equal(seg_tensor_new(&t->image, SEG_F4, 3, (size_t[]){s->h, s->w, (size_t)s->s.cin}), SEG_OK);
+	seg_rng_start(&r, 11, "u-net", "trial", 0, 0, 0);
+	seg_net_init(t->net, SEG_HE, 7, t->flat);
+	for (size_t i = 0; i < t->nparam; i++) /* biases, too, and gammas that are not 1 */
+		t->flat[i] += 0.1f * ((float)seg_rng_unit(&r) - 0.5f);
+	for (size_t i = 0; i < seg_tensor_count(&t->image); i++)
+		((float *)t->image.data)[i] = (float)seg_rng_unit(&r);
+	for (size_t i = 0; i < t->nz; i++)
+		t->dz[i] = (float)seg_rng_unit(&r) - 0.5f;
+	assert_int_equal(seg_weights_new(&t->w, t->net), SEG_OK);
+	assert_int_equal(seg_acts_new(&t->a, t->net, s->h, s->w, 1), SEG_OK);
+	assert_int_equal(seg_grads_new(&t->g, t->net, s->h, s->w), SEG_OK);
+}
+
+static void trial_close(struct trial *t)
+{
+	seg_grads_free(t->g);
+	seg_acts_free(t->a);
+	seg_weights_free(t->w);
+	seg_net_free(t->net);
+	seg_tensor_free(&t->image);
+	free(t->flat);
+	free(t->gflat);
+	free(t->packed);
+	free(t->grad);
+	free(t->z);
+	free(t->dz);
+}
+
+/* sum of z dz */
+static double trial_forward(struct trial *t)
+{
+	double sum = 0;
+	seg_net_pack(t->net, t->flat, t->packed);
+	seg_weights_set(t->w, t->packed);
+	seg_net_forward(t->w, t->a, &t->image, 1, t->z);
+	for (size_t i = 0; i < t->nz; i++)
+		sum += (double)t->z[i] * t->dz[i];
+	return sum;
+}
+
+static void trial_backward(struct trial *t)
+{
+	memset(t->grad, 0xff, t->npacked * sizeof *t->grad);
+	seg_net_backward(t->w, t->a, t->g, t->dz, t->grad);
+	seg_net_unpack(t->net, t->grad, t->gflat);
+}
+
+static double distance(const float *a, const float *b, size_t n)
+{
+	double d = 0, s = 0;
+	for (size_t i = 0; i < n; i++) {
+		d += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+		s += (double)b[i] * b[i];
+	}
+	return sqrt(d / (s > 0 ? s : 1));
+}
+
+static void kernels_agree(void **state)
+{
+	(void)state;
+	double worst = 0;
+	for (int i = 0; i < NSHAPE; i++) {
+		struct trial want, got;
+		trial_open(&want, &shapes[i], &seg_kernels_reference);
+		trial_forward(&want);
+		trial_backward(&want);
+		for (int k = 1; k < ntable(); k++) {
+			trial_open(&got, &shapes[i], table[k].k);
+			trial_forward(&got);
+			trial_backward(&got);
+			double dz = distance(got.z, want.z, want.nz), dg = distance(got.gflat, want.gflat, want.nparam);
+			if (!(dz < 1e-5 && dg < 1e-5))
+				fail_msg("shape %d, %s against plain loops: output differs by %.1e, gradient by %.1e", i,
+				    table[k].name, dz, dg);
+			worst = fmax(worst, fmax(dz, dg));
+			trial_close(&got);
+		}
+		trial_close(&want);
+	}
+	print_message("# kernels differ from plain loops by at most %.1e\n", worst);
+}
+
+static void same_bits(void **state)
+{
+	(void)state;
+	if (ntable() < 4) {
+		print_message("# skipped: this machine has no AVX-512\n");
+		skip();
+	}
+	for (int i = 0; i < NSHAPE; i++) {
+		struct trial a, b;
+		trial_open(&a, &shapes[i], table[2].k);
+		trial_open(&b, &shapes[i], table[3].k);
+		trial_forward(&a), trial_backward(&a);
+		trial_forward(&b), trial_backward(&b);
+		if (memcmp(a.z, b.z, a.nz * sizeof *a.z) || memcmp(a.grad, b.grad, a.npacked * sizeof *a.grad))
+			fail_msg("shape %d: AVX2 and AVX-512 differ", i);
+		trial_close(&a);
+		trial_close(&b);
+	}
+}
+
+/* Along the gradient of each tensor the loss must rise by the gradient's length: central differences
+ * of plain loops in float, at a step where neither rounding nor kinks of ReLU matter much. */
+static void finite_differences(void **state)
+{
+	(void)state;
+	double worst = 0;
+	int checked = 0, all = 0;
+	for (int i = 0; i < NSHAPE; i++) {
+		struct trial t;
+		int n;
+		if (shapes[i].h == 2 && shapes[i].w == 2)
+			continue; /* a handful of ReLUs: nothing but kinks */
+		trial_open(&t, &shapes[i], &seg_kernels_reference);
+		const struct seg_param *p = seg_net_params(t.net, &n);
+		float *was = seg_alloc(t.nparam, sizeof *was);
+		trial_forward(&t);
+		trial_backward(&t);
+		memcpy(was, t.flat, t.nparam * sizeof *was);
+		all += n;
+		for (int j = 0; j < n; j++) {
+			const float *g = t.gflat + p[j].off;
+			double length = 0, rise[2];
+			for (size_t k = 0; k < p[j].count; k++)
+				length += (double)g[k] * g[k];
+			length = sqrt(length);
+			if (length < 0.05) /* lost in rounding: a bias that the norm takes out again, a dead unit */
+				continue;
+			checked++;
+			double far = fmin(1e-2, 2e-3 / length);
+			for (int side = 0; side < 2; side++) {
+				double step = (side ? 1 : -1) * far / length;
+				memcpy(t.flat, was, t.nparam * sizeof *was);
+				for (size_t k = 0; k < p[j].count; k++)
+					t.flat[p[j].off + k] += (float)(step * g[k]);
+				rise[side] = trial_forward(&t);
+			}
+			double slope = (rise[1] - rise[0]) / (2 * far), off = fabs(slope - length) / length;
+			if (!(off < 0.02))
+				fail_msg("shape %d, %s: slope %.6g along the gradient, whose length is %.6g", i, p[j].name, slope,
+				    length);
+			worst = fmax(worst, off);
+		}
+		free(was);
+		trial_close(&t);
+	}
+	print_message("# %d of %d tensors: slopes differ from gradients by at most %.1e\n", checked, all, worst);
+	assert_true(checked > all / 2);
+}
+
+/* The formulas of the manual in double. */
+static void optimisers(void **state)
+{
+	(void)state;
+	enum { N = 37, STEPS = 4 };
+	static const char *const names[] = {"adam", "adam-torch", "sgd"};
+	for (int which = 0; which < 3; which++) {
+		struct seg_optim o;
+		float p[N], g[N], m[N] = {0}, v[N] = {0};
+		double dp[N], dm[N] = {0}, dv[N] = {0};
+		struct seg_rng r;
+		seg_rng_start(&r, 3, "u-net", "optim", 0, 0, 0);
+		assert_int_equal(seg_optim_defaults(&o, names[which]), SEG_OK);
+		o.lr = 0.01;
+		o.momentum = which == 2 ? 0.9 : 0;
+		for (int i = 0; i < N; i++)
+			dp[i] = p[i] = (float)seg_rng_unit(&r);
+		for (int t = 1; t <= STEPS; t++) {
+			for (int i = 0; i < N; i++)
+				g[i] = (float)seg_rng_unit(&r) - 0.5f;
+			seg_optim_step(&o, (uint64_t)t, N, p, g, m, v);
+			for (int i = 0; i < N; i++) {
+				double c1 = 1 - pow(o.beta1, t), c2 = 1 - pow(o.beta2, t);
+				if (which == 2) {
+					dm[i] = o.momentum * dm[i] - o.lr * g[i];
+					dp[i] += dm[i];
+					continue;
+				}
+				dm[i] = o.beta1 * dm[i] + (1 - o.beta1) * g[i];
+				dv[i] = o.beta2 * dv[i] + (1 - o.beta2) * g[i] * g[i];
+				dp[i] -= which ? o.lr * (dm[i] / c1) / (sqrt(dv[i] / c2) + o.epsilon)
+				               : o.lr * sqrt(c2) / c1 * dm[i] / (sqrt(dv[i]) + o.epsilon);
+			}
+		}
+		for (int i = 0; i < N; i++)
+			if (!(fabs(p[i] - dp[i]) < 1e-6))
+				fail_msg("%s: parameter %d is %.9g, in double %.9g", names[which], i, p[i], dp[i]);
+	}
+	struct seg_optim o;
+	assert_int_equal(seg_optim_defaults(&o, "rmsprop"), SEG_EUSAGE);
+}
+
+static void pack_and_init(void **state)
+{
+	(void)state;
+	for (int i = 0; i < NSHAPE; i++) {
+		struct trial t;
+		trial_open(&t, &shapes[i], &seg_kernels_reference);
+		seg_net_pack(t.net, t.flat, t.packed);
+		seg_net_unpack(t.net, t.packed, t.gflat);
+		assert_memory_equal(t.flat, t.gflat, t.nparam * sizeof *t.flat);
+		seg_net_init(t.net, SEG_GLOROT, 5, t.flat);
+		seg_net_init(t.net, SEG_GLOROT, 5, t.gflat);
+		assert_memory_equal(t.flat, t.gflat, t.nparam * sizeof *t.flat);
+		seg_net_init(t.net, SEG_GLOROT, 6, t.gflat);
+		assert_memory_not_equal(t.flat, t.gflat, t.nparam * sizeof *t.flat);
+		trial_close(&t);
+	}
+	/* Glorot uniform: within sqrt(6 / (fan_in + fan_out)) and spread out over it; biases 0 */
+	struct seg_net *net;
+	int n;
+	assert_int_equal(seg_net_new(&net, &post), SEG_OK);
+	assert_int_equal(seg_net_nparam(net), 485853);
+	const struct seg_param *p = seg_net_params(net, &n);
+	float *flat = seg_alloc(485853, sizeof *flat);
+	seg_net_init(net, SEG_GLOROT, 0, flat);
+	for (int i = 0; i < n; i++) {
+		double most = 0, field = p[i].ndim == 4 ? (double)(p[i].dim[0] * p[i].dim[1]) : 0;
+		double limit = field ? sqrt(6 / (field * (double)(p[i].dim[2] + p[i].dim[3]))) : 0;
+		for (size_t j = 0; j < p[i].count; j++)
+			most = fmax(most, fabs(flat[p[i].off + j]));
+		if (most > limit || (p[i].count > 100 && most < 0.9 * limit))
+			fail_msg("%s: largest weight %g, limit %g", p[i].name, most, limit);
+	}
+	free(flat);
+	seg_net_free(net);
+}
+
+static void model_files(void **state)
+{
+	(void)state;
+	static const char *const classes[] = {"a", "b"};
+	for (int i = 2; i < NSHAPE; i++) {
+		struct trial t;
+		struct seg_header h = {.kind = SEG_MODEL, .ignore = SEG_NOIGNORE, .task = SEG_MULTILABEL, .head = SEG_SIGMOID}, back;
+		struct seg_net *net;
+		float *flat;
+		if (shapes[i].s.nclass == 2)
+			assert_int_equal(seg_header_classes(&h, classes, 2), SEG_OK);
+		trial_open(&t, &shapes[i], &seg_kernels_reference);
+		assert_int_equal(seg_model_save("model.seg", &h, t.net, t.flat), SEG_OK);
+		assert_int_equal(seg_model_load("model.seg", &back, &net, &flat), SEG_OK);
+		assert_memory_equal(seg_net_shape(net), seg_net_shape(t.net), sizeof(struct seg_net_shape));
+		assert_memory_equal(flat, t.flat, t.nparam * sizeof *flat);
+		assert_int_equal(back.head, SEG_SIGMOID);
+		assert_int_equal(back.nclass, h.nclass);
+		free(flat);
+		seg_net_free(net);
+		seg_header_free(&back);
+		/* weights that are no numbers are not loaded */
+		t.flat[t.nparam - 1] = NAN;
+		assert_int_equal(seg_model_save("model.seg", &h, t.net, t.flat), SEG_OK);
+		assert_int_equal(seg_model_load("model.seg", &back, &net, &flat), SEG_EDATA);
+		assert_non_null(strstr(seg_reason(), "is not finite"));
+		seg_header_free(&h);
+		trial_close(&t);
+	}
+	unlink("model.seg");
+}
+
 int main(void)
 {
 	const struct CMUnitTest t[] = {
 		cmocka_unit_test(golden_1a), cmocka_unit_test(golden_1g), cmocka_unit_test(golden_2a),
 		cmocka_unit_test(golden_4a), cmocka_unit_test(golden_4b), cmocka_unit_test(golden_5a),
+		cmocka_unit_test(kernels_agree), cmocka_unit_test(same_bits), cmocka_unit_test(finite_differences),
+		cmocka_unit_test(optimisers), cmocka_unit_test(pack_and_init), cmocka_unit_test(model_files),
 	};
 	return cmocka_run_group_tests_name("net", t, NULL, NULL);
 }
