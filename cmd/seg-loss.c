@@ -8,16 +8,20 @@
 #include "seg/parallel.h"
 #include "seg/report.h"
 
-enum { BATCH = CMD_LONG, CACHE, EXPLAIN, JSON, LEDGER, LIST, PRECISION, RECIPES, REPORT };
+enum { BATCH = CMD_LONG, CACHE, EXPLAIN, FIELD, GRADIENT, JSON, LEDGER, LEVEL, LIST, MAP, PRECISION, RECIPES, REPORT };
 
 static const struct cmd_opt options[] = {
 	{BATCH, "batch", "B", "also the mean over batches of B samples, as Keras prints it"},
 	{CACHE, "cache", "BYTES", "of stdin kept in memory, the rest in $TMPDIR (default 256 MiB)"},
 	{EXPLAIN, "explain", NULL, "every step from pixels to the number"},
+	{FIELD, "field", NULL, "the values of a loss that is not reduced to one, as JSON"},
+	{GRADIENT, "gradient", NULL, "pass the stream on with KEY.grad.npy, the gradient dL/dz"},
 	{JSON, "json", NULL, "an object for programs, with the ledger"},
 	{LEDGER, "ledger", NULL, "the number taken apart by class"},
+	{LEVEL, "level", "L", "compression of the stream, 0 to 12 (1; maps stored)"},
 	{LIST, "list", NULL, "list the recipes, read nothing"},
 	{'l', "loss", "LOSS", "an expression or @recipe (default: by task)"},
+	{MAP, "map", NULL, "pass the stream on with KEY.loss.npy, what each pixel contributes"},
 	{PRECISION, "precision", "f32|f64", "of values at pixels (default f32)"},
 	{RECIPES, "recipes", "FILE", "further definitions"},
 	{REPORT, "report", "FILE", "write there instead of stdout"},
@@ -25,8 +29,8 @@ static const struct cmd_opt options[] = {
 	{0},
 };
 static const struct cmd self = {"seg-loss",
-	"[-@ N] [-l LOSS] [--batch B] [--cache BYTES] [--explain] [--json] [--ledger] [--list] "
-	"[--precision f32|f64] [--recipes FILE] [--report FILE] [FILE]",
+	"[-@ N] [-l LOSS] [--batch B] [--cache BYTES] [--explain] [--field] [--gradient] [--json] [--ledger] [--level L] "
+	"[--list] [--map] [--precision f32|f64] [--recipes FILE] [--report FILE] [FILE]",
 	"evaluate a loss, explain it, take it apart", options};
 
 static char *listing(void)
@@ -43,15 +47,18 @@ static char *report(const struct seg_audit *a, int json, int colour)
 	struct seg_json *j = seg_audit_json(a);
 	char *text = seg_json_pretty(j);
 	seg_json_free(j);
-	return text;
+	int rc = text ? seg_buf_printf(&b, "%s\n", text) : SEG_ENOMEM;
+	free(text);
+	return rc < 0 ? NULL : b.data;
 }
 
-static void write_text(const char *path, const char *text)
+/* To the file, or else to `to`. */
+static void write_text(const char *path, FILE *to, const char *text)
 {
 	struct seg_new f;
 	int rc;
 	if (!path) {
-		fputs(text, stdout);
+		fputs(text, to);
 		return;
 	}
 	if ((rc = seg_new_open(&f, path)) < 0 || (rc = seg_write_full(f.fd, text, strlen(text))) < 0 ||
@@ -65,7 +72,7 @@ int main(int argc, char **argv)
 	struct seg_audit a;
 	const char *out = NULL;
 	char *text, *recipes = NULL;
-	int json = 0, list = 0, rc;
+	int json = 0, list = 0, level = -1, rc;
 	cmd_start(&self);
 	for (int k; (k = cmd_next(argc, argv)) >= 0;)
 		switch (k) {
@@ -74,9 +81,13 @@ int main(int argc, char **argv)
 		case BATCH: ask.batch = (size_t)cmd_int("--batch", cmd_arg, 1, 1 << 30); break;
 		case CACHE: ask.cache = (size_t)cmd_int("--cache", cmd_arg, 0, 1LL << 50); break;
 		case EXPLAIN: ask.explain = 1; break;
+		case FIELD: json = ask.field = 1; break;
+		case GRADIENT: ask.gradient = 1; break;
 		case JSON: json = ask.ledger = 1; break;
 		case LEDGER: ask.ledger = 1; break;
+		case LEVEL: level = (int)cmd_int("--level", cmd_arg, 0, 12); break;
 		case LIST: list = 1; break;
+		case MAP: ask.map = 1; break;
 		case PRECISION:
 			if (strcmp(cmd_arg, "f32") && strcmp(cmd_arg, "f64"))
 				cmd_usage("--precision: '%s' is neither f32 nor f64", cmd_arg);
@@ -92,18 +103,25 @@ int main(int argc, char **argv)
 	if (argc - cmd_ind > 1)
 		cmd_usage("more than one FILE; concatenate them: cat %s %s | seg-loss", argv[cmd_ind], argv[cmd_ind + 1]);
 	ask.in = cmd_ind < argc ? argv[cmd_ind] : NULL;
+	ask.level = cmd_level(level);
+	int stream = ask.map || ask.gradient;
+	if (ask.field && (ask.ledger || ask.explain || ask.batch || stream))
+		cmd_usage("--field prints values and nothing else");
+	if (stream)
+		cmd_binary_stdout();
+	FILE *to = stream ? stderr : stdout; /* the tables, where a stream goes to stdout */
 	if (list) {
 		text = listing();
 	} else {
 		if ((rc = seg_audit_run(&a, &ask)) < 0)
 			cmd_die(rc, rc == SEG_EUSAGE ? "--loss" : NULL);
-		text = report(&a, json, !out && cmd_colour(stdout));
+		text = report(&a, json, !out && cmd_colour(to));
 		seg_audit_free(&a);
 	}
 	if (!text)
 		cmd_die(SEG_ENOMEM, NULL);
-	write_text(out, text);
+	write_text(out, to, text);
 	free(text);
 	free(recipes);
-	return cmd_close(SEG_OK);
+	return stream ? seg_status(SEG_OK) : cmd_close(SEG_OK); /* the writer has closed stdout */
 }

@@ -111,3 +111,44 @@ for n in recipes:
         if abs(sum(cells) - total) > 1e-12 * np.abs(cells).sum():
             bad.append(f"{text} on {stream}: cells and rows add up to {sum(cells)}, the loss is {total}")
 result(f"the ledger closes: {len(recipes)} recipes, {tried} evaluations", bad)
+
+# --field, --map and --gradient: values, contributions and finite differences
+names = dict(wide="mean[y,x](ce)", all="ce*v", classes="mean[n,y,x](bce)", one="mean[n,y,x](ce)", row="mean[x](p)")
+bad = []
+want = {"wide": ["n"], "all": ["n", "y", "x", "k"], "classes": ["k"], "one": [], "row": ["n", "y", "k"]}
+for name, text in names.items():
+    f = json.loads(loss("fine.seg", text, "--field"))
+    v = np.array(f["values"])
+    shape = tuple({"n": 4, "y": 8, "x": 8, "k": 3}[a] for a in want[name])
+    if f["axes"] != want[name] or v.shape != shape:
+        bad.append(f"{text}: axes {f['axes']}, shape {v.shape}, want {want[name]} {shape}")
+z = logit.astype("f8") - logit.max(-1, keepdims=True)
+ce = -(np.take_along_axis(z, np.array([e["label.npy"] for _, e in full])[..., None].astype(int), -1)[..., 0] - np.log(np.exp(z).sum(-1)))
+got = np.array(json.loads(loss("fine.seg", "ce", "--field", "--precision", "f64"))["values"])
+if np.abs(got - ce).max() > 1e-12:
+    bad.append(f"ce differs from NumPy's by {np.abs(got - ce).max()}")
+result("--field: axes, shapes, values", bad)
+
+text = "@torch.cross_entropy(weight=[1,5,2]) + mean[k](1 - dice[n,y,x])*2 + 7"
+p = subprocess.run(["seg-loss", "--map", "--gradient", "--json", "--report", "r.json", "-l", text, "class.seg"], stdout=open("map.seg", "wb"), timeout=60)
+j = json.load(open("r.json"))
+head, records = segpy.read("map.seg")
+pixels = sum(e["loss.npy"].astype("f8").sum() for _, e in records)
+rows = sum(r["loss"] for r in j["ledger"]["rows"])
+bad = [] if abs(pixels + rows - j["loss"]) < 1e-6 * abs(j["loss"]) and rows != 0 else [f"maps {pixels}, rows {rows}, loss {j['loss']}"]
+rng = np.random.default_rng(9)
+for i, y, x, k in ((0, 1, 2, 0), (1, 3, 4, 1), (2, 5, 6, 2), (4, 0, 7, 1)):
+    side = []
+    for step in (1e-2, -1e-2):
+        moved = [(key, {n: a.copy() if hasattr(a, "copy") else a for n, a in e.items()}) for key, e in more]
+        moved[i][1]["logit.npy"][y, x, k] += step
+        step = float(moved[i][1]["logit.npy"][y, x, k]) - float(more[i][1]["logit.npy"][y, x, k])
+        segpy.write("moved.seg", segpy.header("abc", "multiclass", head="softmax", ignore=255), moved)
+        side.append((step, json.loads(loss("moved.seg", text, "--json", "--precision", "f64"))["loss"]))
+    slope = (side[0][1] - side[1][1]) / (side[0][0] - side[1][0])
+    got = records[i][1]["grad.npy"][y, x, k]
+    if abs(slope - got) > 1e-4 * abs(slope) + 1e-8:
+        bad.append(f"gradient at {i, y, x, k}: {got}, slope {slope}")
+if p.returncode or any(set(e) != set(w) | {"loss.npy", "grad.npy"} for (_, e), (_, w) in zip(records, more)):
+    bad.append(f"status {p.returncode}, entries {[sorted(e) for _, e in records][:1]}")
+result("--map and the rows without pixels add up to the loss; --gradient is its slope", bad)

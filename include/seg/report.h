@@ -81,9 +81,10 @@ struct seg_ledger {
 int seg_ledger_new(struct seg_ledger **g, struct seg_loss *l);
 void seg_ledger_free(struct seg_ledger *g);
 size_t seg_ledger_block(const struct seg_ledger *g); /* doubles for a sample */
-/* dz: seg_loss_gradient's planes, or NULL.  Thread-safe. */
+/* dz: seg_loss_gradient's planes, or NULL.  map, if not NULL: [H,W], what each pixel contributes to
+ * the loss is added.  Thread-safe. */
 int seg_ledger_sample(const struct seg_ledger *g, const struct seg_loss_state *st,
-    const struct seg_loss_sample *s, const float *dz, double *block);
+    const struct seg_loss_sample *s, const float *dz, double *block, double *map);
 /* scale: 1, or a batch's share in the mean over batches. */
 void seg_ledger_add(struct seg_ledger *g, const double *block, double scale);
 /* Rows without a sample (s: any sample), and the total. */
@@ -168,12 +169,28 @@ void seg_feed_free(struct seg_feed *f);
 /* Samples first .. first+n-1, with truth and predictions; valid until f changes. */
 struct seg_loss_source seg_feed_source(struct seg_feed *f, size_t first, size_t n);
 
+/* Pass the stream on to stdout with each pixel's contribution to the loss, KEY.loss.npy <f4 [H,W], and
+ * the gradient dL/dz, KEY.grad.npy <f4 [H,W,K].  st: of g's loss, run with gradient.  loss: its text,
+ * for the provenance.  Maps and the ledger's rows without pixels add up to the loss. */
+struct seg_maps {
+	const struct seg_index *index;
+	const struct seg_loss *l;
+	const struct seg_loss_state *st;
+	const struct seg_ledger *g;
+	const char *loss;
+	int map, gradient, threads, level;
+};
+int seg_maps_write(const struct seg_maps *m);
+
 /* ---- all of it at once, for a stream: what seg-loss does ---- */
 struct seg_ask {
 	const char *in;       /* NULL: stdin */
 	const char *loss;     /* NULL: by task */
 	const char *recipes;  /* text of a user's file, or NULL */
 	int ledger, explain;  /* what is wanted besides the value */
+	int field;            /* the loss need not be a scalar: its values are wanted, see seg_audit.field */
+	int map, gradient;    /* write the stream to stdout with KEY.loss.npy, KEY.grad.npy */
+	int level;            /* of what is written, as seg_sample_pack */
 	int f64, threads;
 	size_t batch, cache;  /* batch 0: none; cache: bytes of stdin kept in memory */
 };
@@ -189,6 +206,7 @@ struct seg_audit {
 	struct seg_ledger *ledger;
 	struct seg_explain *explain;
 	struct seg_confusion confusion;
+	struct seg_json *field; /* values as nested arrays, in the order of `axes` */
 	double *of_sample;    /* each sample's cells added up, with the ledger */
 	char **key;
 };

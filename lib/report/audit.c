@@ -86,7 +86,7 @@ static int look(void *arg, size_t j, int t)
 	dz = seg_alloc(s.h * s.w, (size_t)a->header->nclass * sizeof *dz);
 	rc = dz ? seg_loss_gradient(a->l, g->st, &s, dz) : SEG_ENOMEM;
 	if (rc == SEG_OK)
-		rc = seg_ledger_sample(a->ledger, g->st, &s, dz, g->ledger[j]);
+		rc = seg_ledger_sample(a->ledger, g->st, &s, dz, g->ledger[j], NULL);
 	if (rc == SEG_OK && a->explain)
 		rc = seg_explain_sample(a->explain, g->st, &s, dz, g->explain[j]);
 	if (rc == SEG_OK)
@@ -169,6 +169,46 @@ static int rest(struct seg_audit *a, const struct seg_loss_state *st, const stru
 
 /* ---- values ---- */
 
+/* v has the axes among y, x, k that a says, in C order. */
+static struct seg_json *nested(const double **v, unsigned a, const size_t *extent)
+{
+	unsigned axis = a & SEG_Y ? SEG_Y : a & SEG_X ? SEG_X : a & SEG_K;
+	if (!axis)
+		return seg_json_num(*(*v)++);
+	struct seg_json *list = seg_json_array();
+	size_t n = extent[axis == SEG_Y ? 0 : axis == SEG_X ? 1 : 2];
+	for (size_t i = 0; i < n; i++)
+		seg_json_add(list, nested(v, a & ~axis, extent));
+	return list;
+}
+
+/* The value of a loss that is no scalar: of each sample, or of all. */
+static int field(struct seg_audit *a, const struct seg_loss_state *st, const struct seg_loss_source *src)
+{
+	unsigned axes = a->l->node[a->l->root].axes;
+	size_t count = axes & SEG_N ? src->n : 1, nk = (size_t)a->header->nclass;
+	struct seg_json *all = axes & SEG_N ? seg_json_array() : NULL;
+	int rc = SEG_OK;
+	for (size_t i = 0; rc == SEG_OK && i < count; i++) {
+		struct seg_loss_sample s;
+		rc = src->get(src->arg, i, 0, &s);
+		if (rc < 0)
+			break;
+		double *v = seg_alloc(s.h * s.w, nk * sizeof *v);
+		rc = v ? seg_loss_field(a->l, st, &s, a->l->root, v) : SEG_ENOMEM;
+		const double *at = v;
+		struct seg_json *one = rc == SEG_OK ? nested(&at, axes & ~SEG_N, (size_t[]){s.h, s.w, nk}) : NULL;
+		if (all && one)
+			seg_json_add(all, one);
+		else if (one)
+			all = one;
+		free(v);
+		src->put(src->arg, i, 0, &s);
+	}
+	a->field = all;
+	return rc;
+}
+
 static int evaluate(struct seg_audit *a, const struct seg_loss_source *src, int gradient, int threads,
     struct seg_loss_state **st)
 {
@@ -209,13 +249,13 @@ static int first(struct seg_feed *f)
 
 static int prepare(struct seg_audit *a, const struct seg_ask *ask, unsigned w_axes)
 {
-	struct seg_loss_env env = {.f64 = ask->f64, .extra_recipes = ask->recipes, .w_axes = w_axes};
+	struct seg_loss_env env = {.f64 = ask->f64, .field_ok = ask->field, .extra_recipes = ask->recipes, .w_axes = w_axes};
 	seg_bind_env(a->header, &env);
 	a->by_default = !ask->loss;
 	a->loss = ask->loss ? ask->loss
 	    : a->header->task == SEG_MULTILABEL ? "@keras3.binary_crossentropy" : "@torch.cross_entropy";
 	int rc = seg_loss_compile(&a->l, a->loss, &env);
-	if (rc < 0 || !(ask->ledger || ask->explain))
+	if (rc < 0 || !(ask->ledger || ask->explain || ask->map || ask->gradient))
 		return rc;
 	a->of_sample = seg_alloc(a->nsample, sizeof *a->of_sample);
 	a->key = seg_alloc(a->nsample, sizeof *a->key);
@@ -232,12 +272,20 @@ static int run(struct seg_audit *a, const struct seg_ask *ask, struct seg_feed *
 	int rc = evaluate(a, &src, a->ledger != NULL, ask->threads, &st);
 	if (rc < 0)
 		goto done;
+	if (ask->field) {
+		rc = field(a, st, &src);
+		goto done;
+	}
 	a->value = seg_loss_value(a->l, st);
 	if (a->ledger && ((rc = gather(a, st, &src, ask->threads)) < 0 || (rc = rest(a, st, &src)) < 0))
 		goto done;
 	if (a->explain && (rc = seg_explain_attain(a->explain, &src, ask->threads)) < 0)
 		goto done;
-	rc = ask->batch ? batches(a, f, ask->batch, ask->threads) : SEG_OK;
+	if (ask->map || ask->gradient)
+		rc = seg_maps_write(&(struct seg_maps){a->index, a->l, st, a->ledger, a->loss, ask->map, ask->gradient,
+		    ask->threads, ask->level});
+	if (rc == SEG_OK && ask->batch)
+		rc = batches(a, f, ask->batch, ask->threads);
 done:
 	seg_loss_state_free(st);
 	return rc;
@@ -282,6 +330,7 @@ void seg_audit_free(struct seg_audit *a)
 	seg_explain_free(a->explain);
 	seg_ledger_free(a->ledger);
 	seg_loss_free(a->l);
+	seg_json_free(a->field);
 	seg_index_close(a->index);
 	memset(a, 0, sizeof *a);
 }
@@ -317,6 +366,17 @@ struct seg_json *seg_audit_json(const struct seg_audit *a)
 {
 	const char *const *classes = (const char *const *)a->header->classes;
 	struct seg_json *o = seg_json_object(), *samples = seg_json_array();
+	if (a->field) {
+		struct seg_json *axes = seg_json_array();
+		for (int i = 0; i < 4; i++)
+			if (a->l->node[a->l->root].axes & 1u << i)
+				seg_json_add(axes, seg_json_str((const char *[]){"n", "y", "x", "k"}[i]));
+		seg_json_set(o, "expression", seg_json_str(a->loss));
+		seg_json_set(o, "axes", axes);
+		seg_json_set(o, "values", seg_json_copy(a->field));
+		seg_json_free(samples);
+		return o;
+	}
 	seg_json_set(o, "loss", seg_json_num(a->value));
 	seg_json_set(o, "expression", seg_json_str(a->loss));
 	seg_json_set(o, "samples", seg_json_int((long long)a->nsample));

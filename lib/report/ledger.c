@@ -196,14 +196,15 @@ static size_t cell(const struct seg_ledger *g, const struct truth *t, size_t i, 
 
 /* Enter one element of the field, f * its parts: channels k0..k1-1 (k1 = k0: the field has no
  * class axis, so that a part with classes enters all of its).  What float rounding leaves between
- * the field and its parts goes to the largest of them: the ledger must close. */
-static void enter(const struct seg_ledger *g, const struct seg_group *gr, const struct field *f,
+ * the field and its parts goes to the largest of them: the ledger must close.  Returns what was
+ * entered. */
+static double enter(const struct seg_ledger *g, const struct seg_group *gr, const struct field *f,
     double total, double factor, const struct truth *t, size_t y, size_t x, size_t w, int channel,
     struct acc a)
 {
 	const struct seg_part *p = &g->split->part[gr->part];
 	size_t nk = (size_t)g->nclass, i = y * w + x, largest = 0;
-	double sum = 0, most = -1;
+	double sum = 0, most = -1, elsewhere = 0;
 	for (int j = 0; j < gr->npart; j++) {
 		size_t k0 = channel >= 0 ? (size_t)channel : 0;
 		size_t k1 = channel < 0 && f[j].k ? nk : k0 + 1;
@@ -211,8 +212,10 @@ static void enter(const struct seg_ledger *g, const struct seg_group *gr, const 
 			double v = at(&f[j], y, x, k);
 			size_t c = cell(g, t, i, p[j].term, channel >= 0 || f[j].k ? k : nk);
 			sum += v;
-			if (p[j].elsewhere)
+			if (p[j].elsewhere) {
+				elsewhere += v;
 				continue;
+			}
 			gain(a, c, v * factor);
 			if (fabs(v) > most) {
 				most = fabs(v);
@@ -222,10 +225,12 @@ static void enter(const struct seg_ledger *g, const struct seg_group *gr, const 
 	}
 	if (sum != total && most >= 0)
 		gain(a, largest, (total - sum) * factor);
+	return most >= 0 ? (total - elsewhere) * factor : 0;
 }
 
 static int group(const struct seg_ledger *g, const struct seg_loss_state *st,
-    const struct seg_loss_sample *s, const struct seg_group *gr, const struct truth *t, struct acc a)
+    const struct seg_loss_sample *s, const struct seg_group *gr, const struct truth *t, struct acc a,
+    double *map)
 {
 	struct field total = {0}, factor = {0}, *part = seg_alloc((size_t)gr->npart, sizeof *part);
 	int rc = part ? evaluate(g, st, s, gr->field, &total) : SEG_ENOMEM;
@@ -236,9 +241,12 @@ static int group(const struct seg_ledger *g, const struct seg_loss_state *st,
 	int has_k = rc == SEG_OK && total.k, nk = has_k ? g->nclass : 1;
 	for (size_t y = 0; rc == SEG_OK && y < s->h; y++)
 		for (size_t x = 0; x < s->w; x++)
-			for (int k = 0; k < nk; k++)
-				enter(g, gr, part, at(&total, y, x, (size_t)k), at(&factor, 0, 0, (size_t)k), t, y,
-				    x, s->w, has_k ? k : -1, a);
+			for (int k = 0; k < nk; k++) {
+				double v = enter(g, gr, part, at(&total, y, x, (size_t)k), at(&factor, 0, 0, (size_t)k), t,
+				    y, x, s->w, has_k ? k : -1, a);
+				if (map)
+					map[y * s->w + x] += v;
+			}
 	for (int j = 0; part && j < gr->npart; j++)
 		free(part[j].v);
 	free(part);
@@ -291,7 +299,7 @@ static int pixels(const struct seg_ledger *g, const struct seg_loss_state *st,
 }
 
 int seg_ledger_sample(const struct seg_ledger *g, const struct seg_loss_state *st,
-    const struct seg_loss_sample *s, const float *dz, double *block)
+    const struct seg_loss_sample *s, const float *dz, double *block, double *map)
 {
 	size_t n = seg_ledger_block(g);
 	struct truth t = {0};
@@ -299,7 +307,7 @@ int seg_ledger_sample(const struct seg_ledger *g, const struct seg_loss_state *s
 	memset(block, 0, n * sizeof *block);
 	int rc = a.lost ? classify(g, st, s, &t) : SEG_ENOMEM;
 	for (int i = 0; rc == SEG_OK && i < g->split->ngroup; i++)
-		rc = group(g, st, s, &g->split->group[i], &t, a);
+		rc = group(g, st, s, &g->split->group[i], &t, a, map);
 	if (rc == SEG_OK)
 		rc = lones(g, st, s, 1, 1, a);
 	if (rc == SEG_OK)
