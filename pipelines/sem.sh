@@ -11,9 +11,10 @@ PATH=${BIN:-$here/../build/bin}:$PATH
 mkdir -p "$out" && cd "$out"
 classes=matrix,oxide,secondary,tertiary,crack
 
-# Cross-entropy alone never finds the crack (0.2 % of the pixels): it is a sliver of the mean.
-# A Dice for each class over the batch gives it a fifth of that term.
-loss='mean[n,y,x](ce) + mean[k](1 - dice[n,y,x])'
+# What helps here (24 epochs, IoU of the held-out tiles; measured): instance norm and batches of 4,
+# without which everything stays matrix; a Dice for each class over the batch, and weights for the
+# rare ones: cross-entropy alone never finds the crack, 0.2 % of the pixels.
+loss='@torch.cross_entropy(weight=[1,2,3,10,20]) + mean[k](1 - dice[n,y,x])'
 
 for part in train val; do
 	cut -f 1,3 "$data/$part/manifest.tsv" >$part.sources
@@ -22,7 +23,7 @@ for part in train val; do
 done
 seg-split --verbose --hold-out 0.2 held.seg <train-all.seg >train.seg
 seg-augment -s 1 --epochs "$epochs" flip rot90 transpose <train.seg |
-	ranks 2 seg-train --val held.seg --norm instance --init he --batch 4 --lr 0.002 -l "$loss" \
+	ranks 2 seg-train --val held.seg --norm instance --init he --batch 4 --lr 0.005 -l "$loss" \
 		--log run.jsonl -o model.seg
 for part in held val-all; do
 	echo "== $part"

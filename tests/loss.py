@@ -92,10 +92,11 @@ for _, e in label:
 segpy.write("masks.seg", segpy.header("abc", "multilabel", head="sigmoid"), label)
 names = re.findall(r"^(@?[a-z0-9_]+(?:\.\w+)?)", subprocess.run(["seg-loss", "--list"], capture_output=True, text=True).stdout, re.M)
 recipes = [n for n in names if n.startswith("@")]
+NEEDS = {"@post.weighted_loss": "(weights=[1,0,7])", "@smp.soft_tversky_score": "(alpha=0.3, beta=0.7)"}
 bad = [] if len(recipes) > 10 else [f"--list gives {recipes}"]
 tried = 0
 for n in recipes:
-    text = n + ("(weights=[1,0,7])" if n == "@post.weighted_loss" else "")
+    text = n + NEEDS.get(n, "")
     for stream in "class.seg", "masks.seg":
         out = loss(stream, text, "--json")
         if out.startswith("failed"):

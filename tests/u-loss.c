@@ -287,13 +287,28 @@ static void recipes(void **state)
 			continue;
 		whole++;
 		assert_true(*r[i].source && *r[i].range);
-		snprintf(text, sizeof text, "%s%s", r[i].name, strstr(r[i].args, "(weights") ? "(weights=[0,1,2,3,4])" : "");
+		snprintf(text, sizeof text, "%s%s", r[i].name, strstr(r[i].args, "(weights") ? "(weights=[0,1,2,3,4])" :
+		    strstr(r[i].args, "(alpha, ") ? "(0.3, 0.7)" : "");
 		one_difference(&w, text);
 		one_difference(&m, text);
 	}
 	assert_true(whole > 10);
 	one_difference(&w, "@post.weighted_loss(weights=[1,1,1,1,1000], sign=1)");
 	one_difference(&w, "@keras3.binary_crossentropy(from_logits=1, label_smoothing=0.1)");
+	one_difference(&w, "@keras3.binary_focal_crossentropy(apply_class_balancing=1, gamma=3, from_logits=1, reduction=1)");
+	one_difference(&m, "@keras3.categorical_focal_crossentropy(alpha=[1,2,3,4,5], reduction=2)");
+	one_difference(&m, "@keras3.tversky[y,x](alpha=0.2, beta=0.8)");
+	one_difference(&m, "@smp.dice_loss(log_loss=1, smooth=1, classes=[0,1,1,0,1])");
+	one_difference(&m, "@smp.tversky_loss(gamma=2)");
+	one_difference(&m, "@smp.focal_loss(alpha=0.25, normalized=1)");
+	one_difference(&w, "@smp.focal_loss(alpha=0.25)");
+	one_difference(&m, "@monai.dice_loss(squared_pred=1, jaccard=1, include_background=0, batch=1, weight=[0,1,2,3,4])");
+	one_difference(&w, "@monai.dice_loss(other_act=1)");
+	one_difference(&m, "@monai.generalized_dice_loss(w_type=1, include_background=0, batch=1)");
+	one_difference(&m, "@monai.focal_loss(use_softmax=1, alpha=0.8)");
+	one_difference(&w, "@monai.tversky_loss(batch=1, alpha=0.3, beta=0.7, reduction=1)");
+	one_difference(&w, "@nnunet.dc_and_bce_loss(use_ignore_label=1, batch_dice=1)");
+	one_difference(&m, "@nnunet.dc_and_ce_loss(batch_dice=1, do_bg=1, smooth=1e-5)");
 	one_difference(&m, "@keras3.categorical_crossentropy(label_smoothing=0.1)");
 	one_difference(&m, "@torch.cross_entropy(weight=[crack=1000, *=1], label_smoothing=0.1)");
 	one_difference(&w, "@torch.binary_cross_entropy_with_logits(weight=[1,2,3,4,5], pos_weight=[5,4,3,2,1])");
@@ -416,7 +431,7 @@ static void golden_elements(void **state)
 	(void)state;
 	if (!reference())
 		skip();
-	static const char *const form[] = {"keras3_bce_of(t, 0)", "keras2_bce"};
+	static const char *const form[] = {"keras3_bce(t, 0)", "keras2_bce"};
 	for (int form_of = 0; form_of < 2; form_of++) {
 		struct seg_tensor x = npy("3a_bce_clip_epsilon_1e-7_on_probabilities/p"), t = npy("3a_bce_clip_epsilon_1e-7_on_probabilities/t");
 		struct seg_tensor b = npy("3a_bce_clip_epsilon_1e-7_on_probabilities/bce"), d = npy("3a_bce_clip_epsilon_1e-7_on_probabilities/dbce_dp");
