@@ -17,7 +17,7 @@ void seg_bind_env(const struct seg_header *h, struct seg_loss_env *env);
 unsigned seg_bind_weight(const struct seg_sample *s);
 /* An open sample as a loss sees it; pointers into s, valid while it lives.  Checks what the stream
  * cannot know: truth present (if need_truth), as many classes as h has, labels in range, masks 0/1
- * (<f4: 0..1), truth, predictions and weights finite.  need_pred: pred or logit must be there.
+ * (<f4: 0..1, or anything finite where the head is none), truth, predictions and weights finite.  need_pred: pred or logit must be there.
  * SEG_EDATA names sample, class, pixel.  The sample's weight is "sample_weight" of its json, else 1.
  * seg_unbind forgets them again. */
 int seg_bind(const struct seg_header *h, const struct seg_sample *s, int need_truth, int need_pred,

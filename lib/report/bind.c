@@ -90,13 +90,14 @@ static int masks(struct bind *b, const struct seg_tensor *t)
 {
 	size_t n = seg_tensor_count(t);
 	int soft = t->dtype == SEG_F4, rc = shape(b, "mask.npy", t, 1);
+	int any = b->h->head == SEG_NONE; /* other people's arrays */
 	b->out->truth = t->data;
 	b->out->kind = soft ? SEG_MASK_F4 : SEG_MASK_U1;
 	for (size_t i = 0; i < n && rc == SEG_OK; i++) {
 		float v = soft ? ((const float *)t->data)[i] : (float)((const uint8_t *)t->data)[i];
-		int fits = soft ? v >= 0 && v <= 1 : v == 0 || v == 1;
+		int fits = soft ? any ? v - v == 0 : v >= 0 && v <= 1 : v == 0 || v == 1;
 		if (!fits && !(b->out->ignore >= 0 && v == (float)b->out->ignore))
-			rc = refuse(b, "mask.npy", t, i, v, soft ? "0 to 1" : "0 or 1");
+			rc = refuse(b, "mask.npy", t, i, v, soft ? any ? "a finite number" : "0 to 1" : "0 or 1");
 	}
 	return rc;
 }
