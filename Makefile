@@ -1,4 +1,4 @@
-# seg: make, make test, make demo, make install DESTDIR= PREFIX=, make clean.
+# seg: make, make test, make demo, make conformance, make install DESTDIR= PREFIX=, make clean.
 # VARIANT=asan|cov builds beside the normal build, in build/$(VARIANT).  MPI=no leaves MPI out.
 
 VERSION  = 0.1.0
@@ -61,7 +61,7 @@ q = $(if $(V),,@echo '$(1) $(2)'; )
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all deps test check demo install uninstall clean FORCE
+.PHONY: all deps test check demo conformance install uninstall clean FORCE
 
 ifneq ($(filter test check demo,$(MAKECMDGOALS)),)
 WANT := $(if $(filter demo,$(MAKECMDGOALS)),$(DEPS),$(TEST_DEPS))
@@ -75,7 +75,7 @@ endif
 # pkg-config is asked anew.
 ifneq ($(READY),yes)
 ifneq ($(filter-out clean deps,$(or $(MAKECMDGOALS),all)),)
-all test check demo install: deps
+all test check demo conformance install: deps
 	@$(MAKE) --no-print-directory $@
 else
 all:
@@ -86,6 +86,9 @@ test check: deps all $(UNITS)
 	@B=$(B) MPI=$(MPI) sh tests/run.sh $(T)
 demo: deps all
 	@bash pipelines/demo.sh
+# The recipes against the frameworks they name; CASES of each.
+conformance: deps all
+	@sh tests/conformance.sh $(CASES)
 endif
 
 deps:
