@@ -8,9 +8,10 @@
 #include "seg/parallel.h"
 #include "seg/report.h"
 
-enum { BATCH = CMD_LONG, CACHE, EXPLAIN, FIELD, GRADIENT, JSON, LEDGER, LEVEL, LIST, MAP, PRECISION, RECIPES, REPORT };
+enum { AS = CMD_LONG, BATCH, CACHE, EXPLAIN, FIELD, GRADIENT, JSON, LEDGER, LEVEL, LIST, MAP, PRECISION, RECIPES, REPORT };
 
 static const struct cmd_opt options[] = {
+	{AS, "as", "LIST", "what others would print: keras3,torch,..., recipes, or all"},
 	{BATCH, "batch", "B", "also the mean over batches of B samples, as Keras prints it"},
 	{CACHE, "cache", "BYTES", "of stdin kept in memory, the rest in $TMPDIR (default 256 MiB)"},
 	{EXPLAIN, "explain", NULL, "every step from pixels to the number"},
@@ -29,7 +30,7 @@ static const struct cmd_opt options[] = {
 	{0},
 };
 static const struct cmd self = {"seg-loss",
-	"[-@ N] [-l LOSS] [--batch B] [--cache BYTES] [--explain] [--field] [--gradient] [--json] [--ledger] [--level L] "
+	"[-@ N] [-l LOSS] [--as LIST] [--batch B] [--cache BYTES] [--explain] [--field] [--gradient] [--json] [--ledger] [--level L] "
 	"[--list] [--map] [--precision f32|f64] [--recipes FILE] [--report FILE] [FILE]",
 	"evaluate a loss, explain it, take it apart", options};
 
@@ -78,6 +79,7 @@ int main(int argc, char **argv)
 		switch (k) {
 		case '@': ask.threads = (int)cmd_int("-@", cmd_arg, 1, 256); break;
 		case 'l': ask.loss = cmd_arg; break;
+		case AS: ask.as = cmd_arg; break;
 		case BATCH: ask.batch = (size_t)cmd_int("--batch", cmd_arg, 1, 1 << 30); break;
 		case CACHE: ask.cache = (size_t)cmd_int("--cache", cmd_arg, 0, 1LL << 50); break;
 		case EXPLAIN: ask.explain = 1; break;
@@ -105,7 +107,7 @@ int main(int argc, char **argv)
 	ask.in = cmd_ind < argc ? argv[cmd_ind] : NULL;
 	ask.level = cmd_level(level);
 	int stream = ask.map || ask.gradient;
-	if (ask.field && (ask.ledger || ask.explain || ask.batch || stream))
+	if (ask.field && (ask.ledger || ask.explain || ask.batch || ask.as || stream))
 		cmd_usage("--field prints values and nothing else");
 	if (stream)
 		cmd_binary_stdout();

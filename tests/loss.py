@@ -1,9 +1,9 @@
 """seg-loss on the question's situation against the numbers worked out for it in float64, and the
 ledger of every recipe on random streams.  Prints ok and not ok lines."""
-import json, re, subprocess
+import json, os, re, subprocess, sys
 
 import numpy as np
-import question
+
 import segpy
 
 
@@ -18,7 +18,7 @@ def loss(stream, text, *options):
     return p.stdout if p.returncode == 0 else "failed: " + p.stderr
 
 
-question.write("q.seg")
+subprocess.run([sys.executable, os.environ["TOP"] + "/pipelines/question.py", "q.seg"], check=True)
 FOUR, MEANT = "[0,1,2,3,4]", "[1,1,1,1,1000]"
 WEIGHTED = "class_weight(%s)*(mean[k](keras2_bce) + (1 - dice[n,y,x,k]))" % FOUR
 
@@ -153,3 +153,14 @@ for i, y, x, k in ((0, 1, 2, 0), (1, 3, 4, 1), (2, 5, 6, 2), (4, 0, 7, 1)):
 if p.returncode or any(set(e) != set(w) | {"loss.npy", "grad.npy"} for (_, e), (_, w) in zip(records, more)):
     bad.append(f"status {p.returncode}, entries {[sorted(e) for _, e in records][:1]}")
 result("--map and the rows without pixels add up to the loss; --gradient is its slope", bad)
+
+# --as: side by side, and where the ways part
+j = json.loads(loss("q.seg", f"@post.weighted_loss(weights={FOUR}, sign=1)", "--json",
+                    "--as", f"keras2,kaggle,@post.weighted_loss(weights={MEANT}, sign=1),mean[n,y,x]({WEIGHTED})"))
+got = [(o["loss"].split("(")[0], round(o["value"], 6), o["differs"]) for o in j["as"]]
+want = [("@keras2.binary_crossentropy", 0.006724, "max[k](v)"),
+        ("@kaggle.bce_dice", -0.948212, "mean[n,y,x](0.5*mean[k](keras2_bce) - dice[n,y,x,k](smooth=1))"),
+        ("@post.weighted_loss", 0.569579, "sum[k]([1,1,1,1,1000]*argmax[k](t))"), ("mean[n,y,x]", 0.012641, None)]
+result("--as: values, and the first step that differs", [f"{g}, want {w}" for g, w in zip(got, want) if g != w] + ([] if len(got) == 4 else [str(got)]))
+p = subprocess.run(["seg-loss", "--as", "caffe", "q.seg"], capture_output=True, text=True)
+result("--as: no such project", [] if p.returncode == 2 and "'caffe' is no project; there are keras2" in p.stderr else [p.stderr])

@@ -182,11 +182,28 @@ struct seg_maps {
 };
 int seg_maps_write(const struct seg_maps *m);
 
+/* ---- what others would print for the same predictions ---- */
+struct seg_other {
+	char *loss;           /* expression or recipe */
+	double value;
+	char *differs;        /* the first step of its own that the loss beside it does not have; NULL: none */
+	char *why;            /* not NULL: it has no value here, and why */
+};
+/* list: recipes, expressions or projects ("keras3": its usual loss of the task; "all"), separated by
+ * commas outside of brackets.  l: the loss to compare with.  *out: *n entries the caller frees with
+ * seg_others_free.  SEG_EUSAGE: no such project. */
+int seg_others(struct seg_other **out, size_t *n, const char *list, const struct seg_loss *l, enum seg_task task,
+    const struct seg_loss_source *src, int threads);
+void seg_others_free(struct seg_other *o, size_t n);
+int seg_others_text(const struct seg_other *o, size_t n, const char *loss, double value, int colour, struct seg_buf *b);
+struct seg_json *seg_others_json(const struct seg_other *o, size_t n);
+
 /* ---- all of it at once, for a stream: what seg-loss does ---- */
 struct seg_ask {
 	const char *in;       /* NULL: stdin */
 	const char *loss;     /* NULL: by task */
 	const char *recipes;  /* text of a user's file, or NULL */
+	const char *as;       /* list of seg_others, or NULL */
 	int ledger, explain;  /* what is wanted besides the value */
 	int field;            /* the loss need not be a scalar: its values are wanted, see seg_audit.field */
 	int map, gradient;    /* write the stream to stdout with KEY.loss.npy, KEY.grad.npy */
@@ -206,6 +223,8 @@ struct seg_audit {
 	struct seg_ledger *ledger;
 	struct seg_explain *explain;
 	struct seg_confusion confusion;
+	struct seg_other *other; /* nother of them */
+	size_t nother;
 	struct seg_json *field; /* values as nested arrays, in the order of `axes` */
 	double *of_sample;    /* each sample's cells added up, with the ledger */
 	char **key;

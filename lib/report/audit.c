@@ -281,6 +281,8 @@ static int run(struct seg_audit *a, const struct seg_ask *ask, struct seg_feed *
 		goto done;
 	if (a->explain && (rc = seg_explain_attain(a->explain, &src, ask->threads)) < 0)
 		goto done;
+	if (ask->as && (rc = seg_others(&a->other, &a->nother, ask->as, a->l, a->header->task, &src, ask->threads)) < 0)
+		goto done;
 	if (ask->map || ask->gradient)
 		rc = seg_maps_write(&(struct seg_maps){a->index, a->l, st, a->ledger, a->loss, ask->map, ask->gradient,
 		    ask->threads, ask->level});
@@ -331,6 +333,7 @@ void seg_audit_free(struct seg_audit *a)
 	seg_ledger_free(a->ledger);
 	seg_loss_free(a->l);
 	seg_json_free(a->field);
+	seg_others_free(a->other, a->nother);
 	seg_index_close(a->index);
 	memset(a, 0, sizeof *a);
 }
@@ -358,6 +361,10 @@ int seg_audit_text(const struct seg_audit *a, int colour, struct seg_buf *b)
 	if (rc == SEG_OK && a->ledger) {
 		rc = seg_buf_printf(b, "\n");
 		rc = rc < 0 ? rc : seg_ledger_text(a->ledger, &a->confusion, classes, colour, b);
+	}
+	if (rc == SEG_OK && a->nother) {
+		rc = seg_buf_printf(b, "\n");
+		rc = rc < 0 ? rc : seg_others_text(a->other, a->nother, a->loss, a->value, colour, b);
 	}
 	return rc;
 }
@@ -397,6 +404,8 @@ struct seg_json *seg_audit_json(const struct seg_audit *a)
 	} else {
 		seg_json_free(samples);
 	}
+	if (a->nother)
+		seg_json_set(o, "as", seg_others_json(a->other, a->nother));
 	if (a->explain)
 		seg_json_set(o, "explain", seg_explain_json(a->explain));
 	return o;
