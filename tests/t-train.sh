@@ -14,6 +14,7 @@ for want in 'data +6 samples of 3 channels, range u1; validation on 3' 'classes 
 	'training +2 epochs, batch 4, adam, lr 0.001, shuffled, seed 0' 'on +1 rank x [0-9]+ thread'; do
 	match "the plan: ${want%% *}" "$plan" "^$want"
 done
+match "the table has loss and gradient of each class" "$(grep -m 1 '^  class ' err)" 'pixels +IoU +val pixels +val IoU +its loss +gradient$'
 is "a table each epoch" "$(grep -c '^  crack ' err) $(grep -c '^epoch [12]/2, step [24], ' err)" "2 2"
 
 # The log says what the table says; the last batch is partial; the model repeats the validation.
@@ -31,7 +32,11 @@ for e in (3, 6):
     assert abs(ev[e]["val"]["mean_iou"] - sum(k["iou"] for k in c) / 5) < 1e-15
 sh = lambda cmd: json.loads(subprocess.run(cmd, shell=True, capture_output=True, check=True).stdout)
 pred = "seg-predict --logits -m m.seg < v.seg | "
-assert sh(pred + "seg-loss --json")["loss"] == ev[6]["val"]["loss_exact"], "seg-loss"
+audit = sh(pred + "seg-loss --json")
+assert audit["loss"] == ev[6]["val"]["loss_exact"], "seg-loss"
+for a, b in zip(audit["classes"], ev[6]["val"]["classes"]): # three samples are one batch
+    assert a["name"] == b["name"] and a["loss"] == b["loss"], (a, b)
+    assert abs(a["share"] - b["loss_share"]) < 1e-12 and abs(a["gradient"] - b["gradient_share"]) < 1e-12, (a, b)
 iou = sh(pred + "seg-iou --json")
 assert iou["mean_iou"] == ev[6]["val"]["mean_iou"], "seg-iou"
 assert [(c["tp"], c["fp"], c["fn"]) for c in iou["classes"]] == [(c["tp"], c["fp"], c["fn"]) for c in ev[6]["val"]["classes"]]

@@ -97,6 +97,10 @@ size_t seg_ledger_at(const struct seg_ledger *g, int term, int pixel, int channe
 double seg_ledger_of_pixel(const struct seg_ledger *g, int term, int pixel);
 double seg_ledger_of_channel(const struct seg_ledger *g, int term, int channel);
 double seg_ledger_of_term(const struct seg_ledger *g, int term);
+/* A pixel class's share of the gradient, sum of |dL/dz|; NaN where there is none. */
+double seg_ledger_gradient(const struct seg_ledger *g, int pixel);
+/* Forget what was added. */
+void seg_ledger_clear(struct seg_ledger *g);
 /* Tables by pixel class and by channel.  c (may be NULL): counts for the IoU column; classes:
  * nclass names. */
 int seg_ledger_text(const struct seg_ledger *g, const struct seg_confusion *c,

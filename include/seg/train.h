@@ -8,6 +8,7 @@
 #include "seg/dist.h"
 #include "seg/mem.h"
 #include "seg/net.h"
+#include "seg/report.h"
 
 /* All that changes the content of a model, besides the streams. */
 struct seg_train {
@@ -41,6 +42,7 @@ struct seg_epoch {
 	double val_running, val_exact; /* frozen model after the epoch; always exact */
 	int npass;
 	const struct seg_confusion *train, *val; /* val NULL: no validation */
+	const struct seg_ledger *ledger;         /* of the validation's mean over batches; NULL: none */
 	const struct seg_header *head;           /* class names */
 	double seconds;
 };

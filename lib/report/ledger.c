@@ -108,6 +108,12 @@ int seg_ledger_new(struct seg_ledger **out, struct seg_loss *l)
 	return SEG_OK;
 }
 
+void seg_ledger_clear(struct seg_ledger *g)
+{
+	memset(g->cell, 0, seg_ledger_block(g) * sizeof *g->cell);
+	g->nsample = g->total = g->sum = g->rounding = 0;
+}
+
 void seg_ledger_free(struct seg_ledger *g)
 {
 	if (!g)

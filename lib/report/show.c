@@ -75,6 +75,11 @@ static double grad(const struct seg_ledger *g, int pixel, int channel) /* -1: al
 	return sum;
 }
 
+double seg_ledger_gradient(const struct seg_ledger *g, int pixel)
+{
+	return grad(g, pixel, -1) / grad(g, -1, -1);
+}
+
 static double total_weight(const struct seg_ledger *g)
 {
 	double sum = 0;

@@ -20,9 +20,9 @@ static double seconds(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int combine(struct trainer *r, int pass, const struct seg_buf *part, size_t n)
+static int combine(struct goal *g, int pass, const struct seg_buf *part, size_t n)
 {
-	return seg_loss_combine(r->loss, r->whole, pass, (const double *)(const void *)part->data, n);
+	return seg_loss_combine(g->loss, g->whole, pass, (const double *)(const void *)part->data, n);
 }
 
 static void tell(const struct trainer *r, int epoch, const struct tally *t, double value)
@@ -41,7 +41,7 @@ static int train(struct trainer *r, int epoch, struct tally *t, struct log *log)
 		return rc;
 	tell(r, epoch, t, 0);
 	while ((rc = feed_next(r->feed, &b)) == 1) {
-		rc = step_loss(r, b, 1, &t->part, &v);
+		rc = step_loss(r, &r->goal, b, 1, &t->part, &v);
 		if (rc == SEG_OK)
 			rc = step_update(r, b);
 		if (rc < 0)
@@ -61,25 +61,30 @@ static int validate(struct trainer *r, struct tally *t, double *exact)
 	struct batch *b;
 	struct seg_buf part = {0};
 	double v;
-	int rc = feed_begin(r->val, 0, 0, 0), npass = seg_loss_npass(r->loss, 0);
+	struct goal *g = &r->audit;
+	double all = (double)feed_look(r->val)->count;
+	int rc = feed_begin(r->val, 0, 0, 0), npass = seg_loss_npass(g->loss, 0);
+	seg_ledger_clear(g->ledger);
 	while (rc >= 0 && (rc = feed_next(r->val, &b)) == 1) {
-		rc = step_loss(r, b, 0, &t->part, &v);
+		rc = step_loss(r, g, b, 0, &t->part, &v);
+		if (rc == SEG_OK)
+			rc = step_ledger(r, g, b, (double)b->n / all);
 		t->sum += v * (double)b->n;
 		t->n += b->n;
 	}
 	if (rc == SEG_OK && npass > 0)
-		rc = combine(r, 0, &t->part, t->n);
+		rc = combine(g, 0, &t->part, t->n);
 	/* what the loss needs to know of all samples before it can go on: predictions are made again */
 	for (int pass = 1; rc >= 0 && pass < npass; pass++) {
 		part.n = 0;
 		rc = feed_begin(r->val, 0, 0, 0);
 		while (rc >= 0 && (rc = feed_next(r->val, &b)) == 1)
-			rc = step_pass(r, b, pass, &part);
+			rc = step_pass(r, g, b, pass, &part);
 		if (rc == SEG_OK)
-			rc = combine(r, pass, &part, t->n);
+			rc = combine(g, pass, &part, t->n);
 	}
 	free(part.data);
-	*exact = rc < 0 ? 0 : seg_loss_value(r->loss, r->whole);
+	*exact = rc < 0 ? 0 : seg_loss_value(g->loss, g->whole);
 	return rc < 0 ? seg_where(rc, "validation") : SEG_OK;
 }
 
@@ -89,7 +94,7 @@ int epoch_run(struct trainer *r, int epoch, struct log *log)
 	struct seg_confusion c = {0}, cv = {0};
 	int multilabel = r->head.task == SEG_MULTILABEL;
 	struct seg_epoch e = {.epoch = epoch, .epochs = r->o->epochs, .head = &r->head, .train = &c,
-	                      .exact = SEG_NAN, .npass = seg_loss_npass(r->loss, 0)};
+	                      .exact = SEG_NAN, .npass = seg_loss_npass(r->goal.loss, 0)};
 	double start = seconds();
 	int rc = seg_confusion_new(&c, r->head.nclass, multilabel);
 	if (rc == SEG_OK)
@@ -100,13 +105,14 @@ int epoch_run(struct trainer *r, int epoch, struct log *log)
 	e.step = r->step;
 	e.samples = t.n;
 	e.running = t.sum / (double)t.n;
-	if (e.npass == 1 && (rc = combine(r, 0, &t.part, t.n)) == SEG_OK)
-		e.exact = seg_loss_value(r->loss, r->whole);
+	if (e.npass == 1 && (rc = combine(&r->goal, 0, &t.part, t.n)) == SEG_OK)
+		e.exact = seg_loss_value(r->goal.loss, r->goal.whole);
 	if (rc == SEG_OK && r->val) {
 		rc = validate(r, &tv, &e.val_exact);
 		if (rc == SEG_OK)
 			rc = step_counts(r, &cv);
 		e.val = &cv;
+		e.ledger = r->audit.ledger;
 		e.val_samples = tv.n;
 		e.val_running = tv.sum / (double)tv.n;
 	}

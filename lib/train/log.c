@@ -115,6 +115,12 @@ static struct seg_json *counts(const struct seg_confusion *c, int k)
 	return j;
 }
 
+/* Class k's share of the loss, and of the gradient, in validation. */
+static double loss_share(const struct seg_epoch *e, int k)
+{
+	return seg_ledger_of_pixel(e->ledger, -1, k) / e->val_running;
+}
+
 static struct seg_json *part(const struct seg_epoch *e, const struct seg_confusion *c, size_t n, double running,
     double exact)
 {
@@ -128,6 +134,11 @@ static struct seg_json *part(const struct seg_epoch *e, const struct seg_confusi
 	for (int k = 0; k < e->head->nclass; k++) {
 		struct seg_json *one = counts(c, k);
 		seg_json_set(one, "name", seg_json_str(e->head->classes[k]));
+		if (c == e->val) {
+			seg_json_set(one, "loss", seg_json_num(seg_ledger_of_pixel(e->ledger, -1, k)));
+			seg_json_set(one, "loss_share", seg_json_num(loss_share(e, k)));
+			seg_json_set(one, "gradient_share", seg_json_num(seg_ledger_gradient(e->ledger, k)));
+		}
 		seg_json_add(classes, one);
 	}
 	seg_json_set(j, "classes", classes);
@@ -225,6 +236,10 @@ static void row(struct seg_buf *out, const char *name, const struct seg_epoch *e
 		percent(out, k < 0 ? SEG_NAN : share(both[i], k));
 		percent(out, k < 0 ? seg_mean_iou(both[i], &present) : seg_iou(both[i], k));
 	}
+	if (e->val && k >= 0) {
+		percent(out, loss_share(e, k));
+		percent(out, seg_ledger_gradient(e->ledger, k));
+	}
 	seg_buf_printf(out, "\n");
 }
 
@@ -240,7 +255,7 @@ int seg_epoch_text(const struct seg_epoch *e, struct seg_buf *out)
 		losses(out, e->val_running, e->val_exact, e->npass);
 	}
 	seg_buf_printf(out, "\n  %-16s %10s %10s%s\n", "class", "pixels", "IoU",
-	    e->val ? " val pixels    val IoU" : "");
+	    e->val ? " val pixels    val IoU   its loss   gradient" : "");
 	for (int k = 0; k < e->head->nclass; k++)
 		row(out, e->head->classes[k], e, k);
 	row(out, "mean", e, -1);

@@ -153,15 +153,27 @@ static int make_header(struct trainer *r)
 	return seg_header_sign(&r->head, "seg-train", train_json(r->o));
 }
 
-static int make_loss(struct trainer *r)
+/* ledger: take it apart, which makes it compute more. */
+static int make_goal(const struct trainer *r, struct goal *g, int ledger)
 {
 	struct seg_loss_env env = {.w_axes = feed_look(r->feed)->weight};
 	seg_bind_env(&r->head, &env);
-	int rc = seg_loss_compile(&r->loss, r->o->loss, &env);
+	int rc = seg_loss_compile(&g->loss, r->o->loss, &env);
 	if (rc < 0)
 		return seg_where(rc, "loss");
-	rc = seg_loss_state_new(&r->state, r->loss);
-	return rc < 0 ? rc : seg_loss_state_new(&r->whole, r->loss);
+	if (ledger)
+		rc = seg_ledger_new(&g->ledger, g->loss);
+	if (rc == SEG_OK)
+		rc = seg_loss_state_new(&g->state, g->loss);
+	return rc < 0 ? rc : seg_loss_state_new(&g->whole, g->loss);
+}
+
+static void goal_free(struct goal *g)
+{
+	seg_loss_state_free(g->whole);
+	seg_loss_state_free(g->state);
+	seg_ledger_free(g->ledger);
+	seg_loss_free(g->loss);
 }
 
 static int make_val(struct trainer *r)
@@ -211,7 +223,8 @@ int seg_train_run(const struct seg_train *t, const struct seg_run *run, struct s
 	if ((rc = feed_open(&r.feed, d, run->in, (size_t)o.batch, run->threads, run->cache)) < 0 ||
 	    (rc = seg_agree(d, make_net(&r, &o, &from))) < 0)
 		goto done;
-	if ((rc = make_header(&r)) == SEG_OK && (rc = make_loss(&r)) == SEG_OK)
+	if ((rc = make_header(&r)) == SEG_OK && (rc = make_goal(&r, &r.goal, 0)) == SEG_OK &&
+	    (!run->val || (rc = make_goal(&r, &r.audit, 1)) == SEG_OK))
 		rc = step_new(&r);
 	if ((rc = seg_agree(d, rc)) < 0 || (run->val && (rc = make_val(&r)) < 0))
 		goto done;
@@ -239,9 +252,8 @@ done:
 	step_free(&r);
 	feed_close(r.val);
 	feed_close(r.feed);
-	seg_loss_state_free(r.whole);
-	seg_loss_state_free(r.state);
-	seg_loss_free(r.loss);
+	goal_free(&r.audit);
+	goal_free(&r.goal);
 	seg_header_free(&r.head);
 	seg_weights_free(r.weights);
 	free(r.v);

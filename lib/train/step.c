@@ -15,6 +15,7 @@ static const size_t KEPT_BYTES = (size_t)1 << 30;
 struct job {
 	struct trainer *r;
 	struct batch *b;
+	struct goal *g;
 	struct seg_loss_state *state;
 	size_t nkept;    /* of the own samples, those whose activations are kept */
 	int train;       /* a backward pass will follow */
@@ -22,6 +23,7 @@ struct job {
 	int pass;
 	size_t npartial;
 	double *partial; /* of the own samples */
+	double *block;   /* of their ledgers */
 };
 
 static void place_free(struct place *p)
@@ -171,7 +173,7 @@ static int loss_one(void *arg, size_t i, int t)
 	if (rc == SEG_OK && j->count)
 		rc = seg_confusion_add(&r->count[t], l, NULL);
 	if (rc == SEG_OK)
-		rc = seg_loss_pass(r->loss, j->state, j->pass, l, j->partial + i * j->npartial);
+		rc = seg_loss_pass(j->g->loss, j->state, j->pass, l, j->partial + i * j->npartial);
 	return rc;
 }
 
@@ -185,68 +187,98 @@ static int backward_one(void *arg, size_t i, int t)
 	if (rc == SEG_OK && i >= j->nkept)
 		rc = forward(j, i, t);
 	if (rc == SEG_OK)
-		rc = seg_loss_gradient(r->loss, j->state, l, own->dz);
+		rc = seg_loss_gradient(j->g->loss, j->state, l, own->dz);
 	if (rc == SEG_OK)
 		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i]);
+	return rc;
+}
+
+/* Work on the own samples, each of which gives `size` doubles in *mine; those of all ranks are
+ * appended in the order of the samples. */
+static int each(struct job *j, int rc, int (*work)(void *, size_t, int), size_t n, double **mine, struct seg_buf *all)
+{
+	struct seg_dist *d = j->r->d;
+	size_t *nbytes = seg_alloc((size_t)d->size, sizeof *nbytes), was = all->n, size = n * sizeof **mine;
+	*mine = seg_alloc(j->b->mine, size);
+	if (rc == SEG_OK)
+		rc = nbytes && *mine ? seg_buf_need(all, j->b->n * size) : SEG_ENOMEM;
+	if (rc == SEG_OK)
+		rc = seg_parallel(j->r->run->threads, j->b->mine, work, j);
+	rc = seg_agree(d, rc);
+	for (int q = 0; rc == SEG_OK && q < d->size; q++)
+		nbytes[q] = size * (seg_share(j->b->n, q + 1, d->size) - seg_share(j->b->n, q, d->size));
+	if (rc == SEG_OK)
+		rc = d->gather(d, *mine, all->data + was, nbytes);
+	all->n = was + (rc == SEG_OK ? j->b->n * size : 0);
+	free(*mine);
+	free(nbytes);
 	return rc;
 }
 
 /* A pass over the own samples; all ranks' partials, in the order of the samples, are appended. */
 static int pass(struct job *j, int rc, struct seg_buf *all)
 {
-	struct trainer *r = j->r;
-	size_t *nbytes = seg_alloc((size_t)r->d->size, sizeof *nbytes), was = all->n;
-	j->npartial = seg_loss_npartial(r->loss, j->pass);
-	size_t size = j->npartial * sizeof *j->partial;
-	j->partial = seg_alloc(j->b->mine, size);
-	if (rc == SEG_OK)
-		rc = nbytes && j->partial ? seg_buf_need(all, j->b->n * size) : SEG_ENOMEM;
-	if (rc == SEG_OK)
-		rc = seg_parallel(r->run->threads, j->b->mine, loss_one, j);
-	rc = seg_agree(r->d, rc);
-	for (int q = 0; rc == SEG_OK && q < r->d->size; q++)
-		nbytes[q] = size * (seg_share(j->b->n, q + 1, r->d->size) - seg_share(j->b->n, q, r->d->size));
-	if (rc == SEG_OK)
-		rc = r->d->gather(r->d, j->partial, all->data + was, nbytes);
-	all->n = was + (rc == SEG_OK ? j->b->n * size : 0);
-	free(j->partial);
-	free(nbytes);
-	return rc;
+	j->npartial = seg_loss_npartial(j->g->loss, j->pass);
+	return each(j, rc, loss_one, j->npartial, &j->partial, all);
 }
 
-int step_loss(struct trainer *r, struct batch *b, int train, struct seg_buf *part, double *value)
+int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, struct seg_buf *part, double *value)
 {
-	struct job j = {.r = r, .b = b, .state = r->state, .train = train};
+	struct job j = {.r = r, .b = b, .g = g, .state = g->state, .train = train};
 	struct seg_buf later = {0};
-	int rc = room(&j), npass = seg_loss_npass(r->loss, train);
+	int rc = room(&j), npass = seg_loss_npass(g->loss, train || g->ledger);
 	for (j.pass = 0; j.pass < npass; j.pass++) {
 		struct seg_buf *to = j.pass ? &later : part;
 		size_t was = to->n;
 		j.count = j.pass == 0;
 		rc = pass(&j, rc, to);
 		if (rc == SEG_OK)
-			rc = seg_agree(r->d, seg_loss_combine(r->loss, j.state, j.pass,
+			rc = seg_agree(r->d, seg_loss_combine(g->loss, j.state, j.pass,
 			    (const double *)(const void *)(to->data + was), b->n));
 		if (rc < 0)
 			break;
 		later.n = 0;
 	}
-	*value = rc == SEG_OK ? seg_loss_value(r->loss, j.state) : 0;
+	*value = rc == SEG_OK ? seg_loss_value(g->loss, j.state) : 0;
 	if (rc == SEG_OK && *value - *value != 0)
 		rc = seg_fail(SEG_EDATA, "the loss is %g", *value);
 	free(later.data);
 	return rc;
 }
 
-int step_pass(struct trainer *r, struct batch *b, int npass, struct seg_buf *part)
+static int ledger_one(void *arg, size_t i, int t)
 {
-	struct job j = {.r = r, .b = b, .state = r->whole, .pass = npass};
+	const struct job *j = arg;
+	const struct seg_loss_sample *l = &j->b->item[i].l;
+	struct place *own = &j->r->thread[t];
+	int rc = grads_for(own, j->r->net, l->h, l->w);
+	if (rc == SEG_OK)
+		rc = seg_loss_gradient(j->g->loss, j->state, l, own->dz);
+	return rc < 0 ? rc : seg_ledger_sample(j->g->ledger, j->state, l, own->dz,
+	    j->block + i * seg_ledger_block(j->g->ledger), NULL);
+}
+
+int step_ledger(struct trainer *r, struct goal *g, struct batch *b, double scale)
+{
+	struct job j = {.r = r, .b = b, .g = g, .state = g->state};
+	struct seg_buf all = {0};
+	size_t n = seg_ledger_block(g->ledger);
+	int rc = each(&j, SEG_OK, ledger_one, n, &j.block, &all);
+	for (size_t i = 0; rc == SEG_OK && i < b->n; i++)
+		seg_ledger_add(g->ledger, (const double *)(const void *)all.data + i * n, scale);
+	free(all.data);
+	return rc;
+}
+
+int step_pass(struct trainer *r, struct goal *g, struct batch *b, int npass, struct seg_buf *part)
+{
+	struct job j = {.r = r, .b = b, .g = g, .state = g->whole, .pass = npass};
 	return pass(&j, room(&j), part);
 }
 
 int step_update(struct trainer *r, struct batch *b)
 {
-	struct job j = {.r = r, .b = b, .state = r->state, .train = 1};
+	struct job j = {.r = r, .b = b, .g = &r->goal, .state = r->goal.state, .train = 1};
 	int rc = room(&j);
 	if (rc == SEG_OK)
 		rc = seg_parallel(r->run->threads, b->mine, backward_one, &j);

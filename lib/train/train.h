@@ -4,6 +4,7 @@
 
 #include "seg/json.h"
 #include "seg/loss.h"
+#include "seg/report.h"
 #include "seg/train.h"
 
 /* ---- input.c: what an image must be */
@@ -73,6 +74,12 @@ struct place {
 	size_t h, w;
 	int keep;
 };
+/* A loss and its values of a batch and of an epoch; ledger: NULL, or it is taken apart, too. */
+struct goal {
+	struct seg_loss *loss;
+	struct seg_loss_state *state, *whole;
+	struct seg_ledger *ledger;
+};
 struct trainer {
 	const struct seg_train *o;
 	const struct seg_run *run;
@@ -81,8 +88,7 @@ struct trainer {
 	struct seg_header head;          /* of the model */
 	struct seg_net *net;
 	struct seg_weights *weights;
-	struct seg_loss *loss;
-	struct seg_loss_state *state, *whole; /* of a batch; of an epoch */
+	struct goal goal, audit;         /* of training; of validation, with a ledger */
 	size_t n;                        /* floats of a packed vector */
 	float *p, *m, *v, *sum;          /* weights, moments, gradient of the batch */
 	float scale;
@@ -100,9 +106,11 @@ void step_free(struct trainer *r);
 /* Collective: forward pass and all passes of the loss over the batch.  train: activations are kept
  * for step_update.  Predictions are counted.  The partials of pass 0 of all samples are appended
  * to part. */
-int step_loss(struct trainer *r, struct batch *b, int train, struct seg_buf *part, double *value);
-/* Collective: forward pass and one later pass of the loss in state r->whole; partials are appended. */
-int step_pass(struct trainer *r, struct batch *b, int pass, struct seg_buf *part);
+int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, struct seg_buf *part, double *value);
+/* Collective, after step_loss: the batch's cells, times scale, are added to the ledger. */
+int step_ledger(struct trainer *r, struct goal *g, struct batch *b, double scale);
+/* Collective: forward pass and one later pass of the loss in state g->whole; partials are appended. */
+int step_pass(struct trainer *r, struct goal *g, struct batch *b, int pass, struct seg_buf *part);
 /* Collective: gradient, sum over the batch, optimiser. */
 int step_update(struct trainer *r, struct batch *b);
 /* Collective: the counts of all threads and ranks since the last call. */
