@@ -144,4 +144,34 @@ oxide            0           0           0           0       -       -         -
 mean IoU 1.0000 over the 1 of 2 classes present (tp + fp + fn > 0)
 pixels 24, ignored 0, samples 1
 rule: multiclass: the first maximum over the classes"
+# By image, and by the rules of others.
+why=$($PYTHON - <<'P' 2>&1
+import json, subprocess, numpy as np, segpy
+rng = np.random.default_rng(8)
+t, g = rng.integers(0, 3, (4, 6, 6)), rng.integers(0, 3, (4, 6, 6))
+t[0][t[0] == 2] = 0; g[0][g[0] == 2] = 0; t[1][t[1] == 1] = 0
+head = segpy.header(["a", "b", "c"], "multiclass", head="softmax")
+segpy.write("img.seg", head, [(f"i{i}", {"label.npy": t[i].astype("u1"), "pred.npy": np.eye(3, dtype="f4")[g[i]] * 0.8 + np.float32(0.1)}) for i in range(4)])
+run = lambda *a: json.loads(subprocess.run(["seg-iou", "--json", *a, "img.seg"], capture_output=True, check=True).stdout)
+inter = np.array([[((t[i] == k) & (g[i] == k)).sum() for k in range(3)] for i in range(4)]).astype(float)
+union = np.array([[((t[i] == k) | (g[i] == k)).sum() for k in range(3)] for i in range(4)]).astype(float)
+with np.errstate(invalid="ignore"):
+    iou = inter / union
+j = run("--per-image")
+assert np.allclose([c["iou_per_image"] for c in j["classes"]], np.nanmean(iou, 0), rtol=0, atol=1e-14), j
+assert abs(j["mean_iou_per_image"] - np.nanmean(np.nanmean(iou, 1))) < 1e-14
+assert j == {**run("-@", "3", "--per-image")}
+all_ = inter.sum(0) / union.sum(0)
+truth = np.array([[(t[i] == k).any() for k in range(3)] for i in range(4)])
+monai = np.mean([iou[i][truth[i]].mean() for i in range(4)])
+got = {o["as"]: o["mean_iou"] for o in run("--as", "all")}
+want = {"keras": all_.mean(), "torchmetrics": all_.mean(), "smp": all_.mean(), "monai": monai}
+for k, v in want.items():
+    assert abs(got[k] - v) < 1e-6, (k, got[k], v)
+assert set(got) == {"keras", "torchmetrics", "monai", "smp", "kaggle"} and all(o["rule"] for o in run("--as", "monai,kaggle"))
+P
+)
+is "--per-image and --as against NumPy" "$why" ""
+says "--as: no such project" 2 "'caffe' is none of" seg-iou --as caffe img.seg
+says "--as and --per-image" 2 "rules of its own" seg-iou --as all --per-image img.seg
 finish
