@@ -549,6 +549,11 @@ static void R(truth)(const struct seg_load *l)
 	const uint8_t *u1 = s->truth;
 	const uint16_t *u2 = s->truth;
 	const float *f4 = s->truth;
+	if (valid && s->ignore < 0) {
+		for (int i = 0; i < n * K; i++)
+			out[i] = 1;
+		return;
+	}
 	if (s->kind == SEG_LABEL_U1 || s->kind == SEG_LABEL_U2) {
 		int32_t label[SEG_BLOCK], no = s->ignore < 0 || s->ignore > 65535 ? -1 : (int32_t)s->ignore;
 		for (int i = 0; i < n; i++)
@@ -560,13 +565,22 @@ static void R(truth)(const struct seg_load *l)
 				out[k * n + i] = valid ? (label[i] != -1 ? 1 : 0) : (label[i] == k ? 1 : 0);
 		return;
 	}
+	/* as they lie, in vectors; then plane by plane */
 	size_t at = l->i0 * (size_t)K;
-	REAL no = s->ignore < 0 ? -1 : (REAL)s->ignore;
-	for (int i = 0; i < n; i++)
-		for (int k = 0; k < K; k++, at++) {
-			REAL t = s->kind == SEG_MASK_U1 ? (REAL)u1[at] : (REAL)f4[at];
-			out[k * n + i] = valid ? (t != no ? 1 : 0) : (t != no ? t : 0);
-		}
+	REAL no = s->ignore < 0 ? -1 : (REAL)s->ignore, *restrict lie = l->tmp;
+	if (s->kind == SEG_MASK_U1)
+		for (int i = 0; i < n * K; i++)
+			lie[i] = (REAL)u1[at + (size_t)i];
+	else
+		for (int i = 0; i < n * K; i++)
+			lie[i] = (REAL)f4[at + (size_t)i];
+	for (int i = 0; i < n * K; i++) {
+		REAL t = lie[i];
+		lie[i] = t == no ? 0 : valid ? 1 : t;
+	}
+	for (int k = 0; k < K; k++)
+		for (int i = 0; i < n; i++)
+			out[k * n + i] = lie[i * K + k];
 }
 
 /* Planes of z or p from memory. */
