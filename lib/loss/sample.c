@@ -18,6 +18,7 @@ struct run {
 	const struct seg_kernels *k;
 	struct work *w;
 	size_t bufsize;       /* bytes of one buffer */
+	int maxslot;          /* slots that the plan needs: the other buffers lie behind them */
 	int K;
 	double *partial;
 	const size_t *at;     /* places in it */
@@ -46,9 +47,9 @@ static double *adjoint(const struct run *r, int i)
 }
 
 static char *slot(const struct run *r, int i) { return r->block + (size_t)i * r->bufsize; }
-static char *room(const struct run *r) { return slot(r, r->st->maxslot); }
-static char *sink(const struct run *r, int j) { return slot(r, r->st->maxslot + ROOM + j); }
-static char *dz_block(const struct run *r) { return slot(r, r->st->maxslot + ROOM + SINK); }
+static char *room(const struct run *r) { return slot(r, r->maxslot); }
+static char *sink(const struct run *r, int j) { return slot(r, r->maxslot + ROOM + j); }
+static char *dz_block(const struct run *r) { return slot(r, r->maxslot + ROOM + SINK); }
 static char *field(const struct run *r, int i) { return slot(r, r->sw->vslot[i]); }
 static char *field_adjoint(const struct run *r, int i) { return slot(r, r->sw->aslot[i]); }
 
@@ -71,7 +72,7 @@ void seg_work_free(struct work *w)
 
 static struct work *work_new(const struct seg_loss_state *st)
 {
-	size_t n = (size_t)st->n, buf = (size_t)st->l->env.nclass * SEG_BLOCK, K = (size_t)st->l->env.nclass;
+	size_t n = (size_t)st->n, K = (size_t)st->l->env.nclass;
 	struct work *w = seg_alloc(1, sizeof *w);
 	if (!w)
 		return NULL;
@@ -79,10 +80,9 @@ static struct work *work_new(const struct seg_loss_state *st)
 	w->adj = seg_alloc(n, sizeof *w->adj);
 	w->won = seg_alloc(n, sizeof *w->won);
 	w->open = seg_alloc(n, 1);
-	w->block = seg_alloc_aligned((size_t)(st->maxslot + ROOM + SINK + 1), buf * st->k->size);
 	w->scalar = seg_alloc(n, K * st->k->size);
 	w->row = seg_alloc(SEG_BLOCK, sizeof *w->row);
-	if (w->val && w->adj && w->won && w->open && w->block && w->scalar && w->row)
+	if (w->val && w->adj && w->won && w->open && w->scalar && w->row)
 		return w;
 	seg_work_free(w);
 	return NULL;
@@ -116,9 +116,25 @@ static int lay_out(struct run *r)
 	return SEG_OK;
 }
 
+/* Buffers for the plan at hand: that of a single field may need more than the state's own. */
+static int slots(struct run *r)
+{
+	struct work *w = r->w;
+	for (int i = 0; i < r->p->nsweep + r->p->nback; i++)
+		if (r->p->sweep[i].nslot > r->maxslot)
+			r->maxslot = r->p->sweep[i].nslot;
+	if (w->block && r->maxslot <= w->slots)
+		return SEG_OK;
+	free(w->block);
+	w->block = seg_alloc_aligned((size_t)(r->maxslot + ROOM + SINK + 1), r->bufsize);
+	w->slots = r->maxslot;
+	return w->block ? SEG_OK : SEG_ENOMEM;
+}
+
 static int run_start(struct run *r, const struct seg_loss_state *st, const struct plan *p, const struct seg_loss_sample *s)
 {
-	*r = (struct run){.st = st, .l = st->l, .p = p, .s = s, .k = st->k, .K = st->l->env.nclass};
+	*r = (struct run){.st = st, .l = st->l, .p = p, .s = s, .k = st->k, .K = st->l->env.nclass,
+	    .maxslot = st->maxslot};
 	r->bufsize = (size_t)r->K * SEG_BLOCK * r->k->size;
 	if (s->h < 1 || s->w < 1)
 		return seg_fail(SEG_EDATA, "sample %s has no pixels", s->key ? s->key : "?");
@@ -128,6 +144,8 @@ static int run_start(struct run *r, const struct seg_loss_state *st, const struc
 		st->pool->idle = r->w->next;
 	pthread_mutex_unlock(&st->pool->lock);
 	if (!r->w && !(r->w = work_new(st)))
+		return SEG_ENOMEM;
+	if (slots(r) < 0)
 		return SEG_ENOMEM;
 	r->block = r->w->block;
 	return lay_out(r);
@@ -499,7 +517,7 @@ static int diagnose(const struct run *given)
 	struct run r = *given;
 	struct sweep sw = *r.sw;
 	int n = r.st->n, rc = SEG_OK;
-	size_t extra = (size_t)(r.st->maxslot + ROOM + SINK + 1);
+	size_t extra = (size_t)(r.maxslot + ROOM + SINK + 1);
 	int *vslot = seg_alloc((size_t)n, sizeof *vslot);
 	char *block = seg_alloc_aligned((size_t)sw.nstep + extra, r.bufsize);
 	if (!vslot || !block) {

@@ -13,6 +13,7 @@ struct work {
 	size_t cap;
 	double **val, **adj, **won; /* won: a maximum over the sample has found its winner */
 	unsigned char *open; /* fields whose adjoint buffer holds something */
+	int slots;          /* in block */
 	char *block;        /* slots, room for kernels, room for sinks, dz: [nclass][SEG_BLOCK] each */
 	char *scalar;       /* one element of the field's type for each node and class */
 	double *row;        /* a block in double */
