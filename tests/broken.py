@@ -161,6 +161,8 @@ CASES = [
     ("no such recipe", L + "@keras.bce", PRED, 2, "keras"),
     ("too few weights", L + "mean[n,y,x,k]([1,2,3]*bce)", PRED, 2, "column 15.*3.*5"),
     ("a weight of no class", L + "mean[n,y,x,k]([nocrack=3]*bce)", PRED, 2, "column 1[56].*nocrack"),
+    ("weights as a dict", L + "'@post.weighted_loss(weights={0:1, 1: 1,2:1,3:1,4:1000})'", PRED, 2, "column 29.*\\[1,1,1,1,1000\\]"),
+    ("weights as a dict", L + "'mean[n,y,x,k]({crack:2}*bce)'", PRED, 2, "column 15.*crack=1000"),
     ("axes in the wrong order", L + "mean[y,x](mean[n](mean[k](bce)))", PRED, 2, "column"),
     ("loss in training", TRAIN + " -l bce", DATA, 2, "column 1"),
     ("unknown option", "seg-info --hsah", b"", 2, "no such option: --hsah; try 'seg-info --help'"),

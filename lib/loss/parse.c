@@ -121,6 +121,30 @@ static int number_end(const char *s, int i)
 	return i;
 }
 
+/* What someone who writes a dict of class numbers, {0:1, 1:1, 2:1000}, means: [1,1,1000]. */
+static int dict(struct spot where)
+{
+	char list[400] = "";
+	size_t n = 0;
+	const char *s = where.src->s + where.at + 1;
+	for (int k = 0;; k++, s++) {
+		char *end;
+		if (strtol(s, &end, 10) != k || end == s || *(end += strspn(end, " ")) != ':')
+			break;
+		double v = strtod(s = end + 1, &end);
+		if (end == s || n > sizeof list - 40)
+			break;
+		n += (size_t)snprintf(list + n, sizeof list - n, "%s%g", k ? "," : "", v);
+		s = end + strspn(end, " ");
+		if (*s == '}')
+			return seg_loss_wrong(where, "a dict of weights is written as a vector over the classes: [%s]", list);
+		if (*s != ',')
+			break;
+	}
+	return seg_loss_wrong(where, "'{' is not part of the language; a vector over the classes is [a,b,..] or by name "
+	    "[crack=1000, *=1]");
+}
+
 /* One token at s[i]; returns where it ends, or a negative code. */
 static int lex(const struct text *t, int i, struct token *k)
 {
@@ -159,8 +183,9 @@ static int lex(const struct text *t, int i, struct token *k)
 		int n = 1;
 		while (((unsigned char)s[i + n] & 0xC0) == 0x80)
 			n++;
-		return seg_loss_wrong((struct spot){t, i, n}, "'%.*s' is not part of the language%s", n, s + i,
-		    s[i] == '{' ? "; a vector over the classes is [a,b,..] or by name [crack=1000, *=1]" : "");
+		if (s[i] == '{')
+			return dict((struct spot){t, i, n});
+		return seg_loss_wrong((struct spot){t, i, n}, "'%.*s' is not part of the language", n, s + i);
 	}
 	return i + k->len;
 }
