@@ -4,24 +4,32 @@
  * A value is [planes][pixels], planes over k.  Operands come with strides, so that one without k is
  * read again for each plane, and one without pixels is one number for a plane. */
 
-typedef REAL R(vec) __attribute__((vector_size(LANES * sizeof(REAL))));
+typedef REAL R(lane) __attribute__((vector_size(WIDTH * sizeof(REAL))));
+
+/* 16 numbers from v on, as doubles added to acc. */
+static inline void R(lanes_add)(struct lanes *acc, const REAL *v)
+{
+#pragma GCC unroll 8
+	for (int r = 0; r < REGS; r++) {
+		R(lane) x;
+		memcpy(&x, v + r * WIDTH, sizeof x);
+		acc->r[r] += __builtin_convertvector(x, lane);
+	}
+}
 
 static double R(sum)(const void *p, int n)
 {
 	const REAL *v = p;
-	lanes acc = {0};
+	struct lanes acc = {0};
 	int i = 0;
-	for (; i + LANES <= n; i += LANES) {
-		R(vec) x;
-		memcpy(&x, v + i, sizeof x);
-		acc += __builtin_convertvector(x, lanes);
-	}
+	for (; i + LANES <= n; i += LANES)
+		R(lanes_add)(&acc, v + i);
 	if (i < n) {
-		R(vec) x = {0};
-		memcpy(&x, v + i, (size_t)(n - i) * sizeof *v);
-		acc += __builtin_convertvector(x, lanes);
+		REAL rest[LANES] = {0};
+		memcpy(rest, v + i, (size_t)(n - i) * sizeof *v);
+		R(lanes_add)(&acc, rest);
 	}
-	return fold(acc);
+	return fold(&acc);
 }
 
 static double R(peak)(const void *p, int n, int low)
@@ -159,19 +167,31 @@ static inline REAL R(log100)(REAL x)
 	return v < -100 ? -100 : v;
 }
 
+static inline REAL R(between)(REAL x, REAL low, REAL high)
+{
+	REAL v = x < low ? low : x;
+	return v > high ? high : v;
+}
+
+/* Do the bounds of a clip differ from pixel to pixel? */
+static int R(bounds_vary)(const struct seg_call *c)
+{
+	return c->n > 1 && (c->a[1].is || c->a[2].is);
+}
+
 /* sum over planes, in double, rounded once */
 static void R(sum_k)(const REAL *a, ptrdiff_t ks, int K, int n, double scale, REAL *restrict o)
 {
 	int i = 0;
 	for (; i + LANES <= n; i += LANES) {
-		lanes acc = {0};
-		for (int k = 0; k < K; k++) {
-			R(vec) x;
-			memcpy(&x, a + k * ks + i, sizeof x);
-			acc += __builtin_convertvector(x, lanes);
+		struct lanes acc = {0};
+		for (int k = 0; k < K; k++)
+			R(lanes_add)(&acc, a + k * ks + i);
+#pragma GCC unroll 8
+		for (int r = 0; r < REGS; r++) {
+			R(lane) x = __builtin_convertvector(acc.r[r] / scale, R(lane));
+			memcpy(o + i + r * WIDTH, &x, sizeof x);
 		}
-		R(vec) r = __builtin_convertvector(acc / scale, R(vec));
-		memcpy(o + i, &r, sizeof r);
 	}
 	for (; i < n; i++) {
 		double acc = 0;
@@ -279,10 +299,8 @@ static int R(forward_full)(const struct seg_call *c)
 				for (int i = 0; i < n; i++)
 					o[i] = a[i] != 0 ? b[i] : e[i];
 			else
-				for (int i = 0; i < n; i++) {
-					REAL v = a[i] < b[i] ? b[i] : a[i];
-					o[i] = v > e[i] ? e[i] : v;
-				}
+				for (int i = 0; i < n; i++)
+					o[i] = R(between)(a[i], b[i], e[i]);
 		}
 		break;
 	case SEG_OP_POW:
@@ -347,6 +365,11 @@ static int R(forward)(const struct seg_call *c)
 	case SEG_OP_GE: MAP2(x >= y ? 1 : 0) break;
 	case SEG_OP_EQ: MAP2(x == y ? 1 : 0) break;
 	case SEG_OP_NE: MAP2(x != y ? 1 : 0) break;
+	case SEG_OP_CLIP:
+		if (R(bounds_vary)(c))
+			return R(forward_full)(c);
+		MAP1(R(between)(x, B[k * bks], ((const REAL *)c->a[2].v)[k * c->a[2].ks]))
+		break;
 	case SEG_OP_MIN2: MAP2(x <= y || x != x ? x : y) break;
 	case SEG_OP_MAX2: MAP2(x >= y || x != x ? x : y) break;
 	default: return R(forward_full)(c);
@@ -534,6 +557,12 @@ static void R(backward)(const struct seg_call *c)
 	case SEG_OP_ABS: BACKV(0, A, aks, 1, y > 0 ? g : y < 0 ? -g : 0) break;
 	case SEG_OP_TANH: BACKV(0, out, n, 1, g * (1 - y * y)) break;
 	case SEG_OP_SOFTPLUS: BACKV(0, A, aks, 1, g * r_sigmoid(y)) break;
+	case SEG_OP_CLIP:
+		if (R(bounds_vary)(c))
+			R(backward_full)(c);
+		else
+			BACKV(0, A, aks, 1, y >= B[k * bks] && y <= ((const REAL *)c->a[2].v)[k * c->a[2].ks] ? g : 0)
+		break;
 	case SEG_OP_SIGMOID: BACKV(0, out, n, 1, g * y * (1 - y)) break;
 	default: R(backward_full)(c);
 	}

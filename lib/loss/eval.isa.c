@@ -8,13 +8,24 @@
 #include "seg/math.h"
 #include "lib/loss/tree.h"
 
-enum { LANES = 16 };
-typedef double lanes __attribute__((vector_size(LANES * sizeof(double))));
+/* In registers of the machine's width: of vectors larger than that compilers keep sums in memory. */
+#if defined __AVX512F__
+enum { WIDTH = 8 };
+#elif defined __AVX__
+enum { WIDTH = 4 };
+#else
+enum { WIDTH = 2 };
+#endif
+enum { LANES = 16, REGS = LANES / WIDTH };
+typedef double lane __attribute__((vector_size(WIDTH * sizeof(double))));
+struct lanes {
+	lane r[REGS];
+};
 
-static double fold(lanes v)
+static double fold(const struct lanes *v)
 {
 	double a[LANES];
-	memcpy(a, &v, sizeof a);
+	memcpy(a, v, sizeof a);
 	for (int h = LANES / 2; h; h /= 2)
 		for (int j = 0; j < h; j++)
 			a[j] += a[j + h];
