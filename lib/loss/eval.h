@@ -570,6 +570,30 @@ static void R(backward)(const struct seg_call *c)
 
 /* ---- leaves ---- */
 
+/* n pixels of K bytes each to planes, 8 planes at a time: a pixel's bytes come in one word.  Of the
+ * mask, `left` bytes lie at u and behind. */
+static void R(mask)(const uint8_t *u, size_t left, int n, int K, REAL *restrict out)
+{
+	for (int k0 = 0; k0 < K; k0 += 8) {
+		int m = K - k0 < 8 ? K - k0 : 8;
+		uint64_t word[SEG_BLOCK];
+		for (int i = 0; i < n; i++) {
+			size_t at = (size_t)(i * K + k0);
+			if (at + 8 <= left)
+				memcpy(&word[i], u + at, 8);
+			else {
+				word[i] = 0;
+				memcpy(&word[i], u + at, (size_t)m);
+			}
+		}
+		for (int k = 0; k < m; k++) {
+			REAL *restrict o = out + (ptrdiff_t)(k0 + k) * n;
+			for (int i = 0; i < n; i++)
+				o[i] = (REAL)(int32_t)(word[i] >> 8 * k & 255);
+		}
+	}
+}
+
 static void R(truth)(const struct seg_load *l)
 {
 	const struct seg_loss_sample *s = l->s;
@@ -594,22 +618,18 @@ static void R(truth)(const struct seg_load *l)
 				out[k * n + i] = valid ? (label[i] != -1 ? 1 : 0) : (label[i] == k ? 1 : 0);
 		return;
 	}
-	/* as they lie, in vectors; then plane by plane */
 	size_t at = l->i0 * (size_t)K;
-	REAL no = s->ignore < 0 ? -1 : (REAL)s->ignore, *restrict lie = l->tmp;
 	if (s->kind == SEG_MASK_U1)
-		for (int i = 0; i < n * K; i++)
-			lie[i] = (REAL)u1[at + (size_t)i];
+		R(mask)(u1 + at, s->h * s->w * (size_t)K - at, n, K, out);
 	else
-		for (int i = 0; i < n * K; i++)
-			lie[i] = (REAL)f4[at + (size_t)i];
-	for (int i = 0; i < n * K; i++) {
-		REAL t = lie[i];
-		lie[i] = t == no ? 0 : valid ? 1 : t;
+		for (int k = 0; k < K; k++)
+			for (int i = 0; i < n; i++)
+				out[k * n + i] = (REAL)f4[at + (size_t)(i * K + k)];
+	REAL no = (REAL)s->ignore;
+	for (int i = 0; i < n * K && s->ignore >= 0; i++) {
+		REAL t = out[i];
+		out[i] = t == no ? 0 : valid ? 1 : t;
 	}
-	for (int k = 0; k < K; k++)
-		for (int i = 0; i < n; i++)
-			out[k * n + i] = lie[i * K + k];
 }
 
 /* Planes of z or p from memory. */
