@@ -45,29 +45,46 @@ static void must(int rc)
 	}
 }
 
-static int get(void *arg, size_t i, int t, struct seg_loss_sample *s)
-{
-	(void)arg, (void)t;
-	*s = sample[i];
-	return SEG_OK;
-}
-
 struct one {
 	struct seg_loss *l;
 	struct seg_loss_state *st;
+	int fused; /* pass made with the gradient, or -1 */
+	double *partial;
+	size_t npartial;
+	int pass;
 };
 
 static int gradient(void *arg, size_t i, int t)
 {
 	struct one *o = arg;
-	return seg_loss_gradient(o->l, o->st, &sample[i], net.dz[t]);
+	return o->fused < 0 ? seg_loss_gradient(o->l, o->st, &sample[i], net.dz[t])
+	    : seg_loss_gradient_pass(o->l, o->st, &sample[i], net.dz[t], o->partial + i * o->npartial);
+}
+
+static int pass_one(void *arg, size_t i, int t)
+{
+	struct one *o = arg;
+	(void)t;
+	return seg_loss_pass(o->l, o->st, o->pass, &sample[i], o->partial + i * o->npartial);
 }
 
 static double loss_time(struct one *o)
 {
 	double start = now();
-	must(seg_loss_run(o->l, o->st, 1, &(struct seg_loss_source){.n = N, .get = get}, THREADS));
-	must(seg_parallel(THREADS, N, gradient, o));
+	int npass = seg_loss_npass(o->l, 1);
+	for (o->pass = 0; o->pass <= npass; o->pass++) { /* as a step of seg-train does */
+		int last = o->pass == npass, pass = last ? o->fused : o->pass;
+		if (!last && pass == o->fused) {
+			must(seg_loss_skip(o->st));
+			continue;
+		}
+		o->npartial = pass < 0 ? 0 : seg_loss_npartial(o->l, pass);
+		o->partial = seg_alloc(N, (o->npartial + 1) * sizeof *o->partial);
+		must(seg_parallel(THREADS, N, last ? gradient : pass_one, o));
+		if (pass >= 0)
+			must(seg_loss_combine(o->l, o->st, pass, o->partial, N));
+		free(o->partial);
+	}
 	return now() - start;
 }
 
@@ -137,6 +154,7 @@ int main(int argc, char **argv)
 			make(!labels);
 			must(seg_loss_compile(&o.l, text[i], &env));
 			must(seg_loss_state_new(&o.st, o.l));
+			o.fused = seg_loss_fuse(o.st);
 			for (int r = 0; r < TIMES; r++) {
 				double v = loss_time(&o), s = step_time();
 				best[labels] = v < best[labels] ? v : best[labels];

@@ -274,6 +274,13 @@ static void kinks(void **state)
 	}
 }
 
+/* A recipe, called with what it must be given. */
+static void call(const struct seg_recipe *r, char *text, size_t n)
+{
+	snprintf(text, n, "%s%s", r->name, strstr(r->args, "(weights") ? "(weights=[0,1,2,3,4])" :
+	    strstr(r->args, "(alpha, ") ? "(0.3, 0.7)" : "");
+}
+
 static void recipes(void **state)
 {
 	(void)state;
@@ -287,8 +294,7 @@ static void recipes(void **state)
 			continue;
 		whole++;
 		assert_true(*r[i].source && *r[i].range);
-		snprintf(text, sizeof text, "%s%s", r[i].name, strstr(r[i].args, "(weights") ? "(weights=[0,1,2,3,4])" :
-		    strstr(r[i].args, "(alpha, ") ? "(0.3, 0.7)" : "");
+		call(&r[i], text, sizeof text);
 		one_difference(&w, text);
 		one_difference(&m, text);
 	}
@@ -601,27 +607,44 @@ static void by_hand(void **state)
 
 /* ---- the same bits ---- */
 
-static void cut(const struct seg_loss *l, struct world *w, int ranks, double *value, float *g)
+/* Over ranks; as seg-train does, if fuse: the last pass of the value together with the gradient.
+ * 1: it was. */
+static int cut(const struct seg_loss *l, struct world *w, int ranks, int fuse, double *value, float *g)
 {
 	struct seg_loss_state *st[5];
 	double *all = calloc(4096, sizeof *all);
-	for (int r = 0; r < ranks; r++)
+	int fused = -1;
+	for (int r = 0; r < ranks; r++) {
 		must(seg_loss_state_new(&st[r], l));
+		if (fuse)
+			fused = seg_loss_fuse(st[r]);
+		assert_true(fused >= -1);
+	}
 	for (int pass = 0; pass < seg_loss_npass(l, 1); pass++) {
 		size_t n = seg_loss_npartial(l, pass);
+		if (pass == fused) {
+			for (int r = 0; r < ranks; r++)
+				must(seg_loss_skip(st[r]));
+			continue;
+		}
 		for (int i = w->n - 1; i >= 0; i--) /* in any order */
 			must(seg_loss_pass(l, st[i % ranks], pass, &w->s[i], all + (size_t)i * n));
 		for (int r = 0; r < ranks; r++)
 			must(seg_loss_combine(l, st[r], pass, all, (size_t)w->n));
 	}
-	*value = seg_loss_value(l, st[ranks - 1]);
+	size_t n = fused < 0 ? 0 : seg_loss_npartial(l, fused);
 	for (int i = 0; i < w->n; i++) {
-		must(seg_loss_gradient(l, st[i % ranks], &w->s[i], g));
+		must(fused < 0 ? seg_loss_gradient(l, st[i % ranks], &w->s[i], g)
+		    : seg_loss_gradient_pass(l, st[i % ranks], &w->s[i], g, all + (size_t)i * n));
 		g += elements(w, i);
 	}
+	if (fused >= 0)
+		must(seg_loss_combine(l, st[ranks - 1], fused, all, (size_t)w->n));
+	*value = seg_loss_value(l, st[ranks - 1]);
 	for (int r = 0; r < ranks; r++)
 		seg_loss_state_free(st[r]);
 	free(all);
+	return fused >= 0;
 }
 
 static void same_bits(void **state)
@@ -645,7 +668,7 @@ static void same_bits(void **state)
 			must(seg_loss_compile(&l, text[i % T], &w.env));
 			for (int ranks = 1; ranks <= 5; ranks += 1 + (ranks == 3)) {
 				double value;
-				cut(l, &w, ranks, &value, mine);
+				cut(l, &w, ranks, ranks > 1, &value, mine);
 				if (isa == SEG_ISA_AVX512 && ranks == 1) {
 					g[i] = malloc(total * sizeof *mine);
 					memcpy(g[i], mine, total * sizeof *mine);
@@ -664,6 +687,52 @@ static void same_bits(void **state)
 	for (int i = 0; i < 2 * T; i++)
 		free(g[i]);
 	free(mine);
+	world_free(&w);
+}
+
+/* The last pass made with the gradient: 1 if that can be, and then with the same bits. */
+static int fused(struct world *w, const char *text)
+{
+	struct seg_loss *l;
+	size_t total = 0;
+	double v[2];
+	for (int i = 0; i < w->n; i++)
+		total += elements(w, i);
+	float *g = malloc(2 * total * sizeof *g);
+	must(seg_loss_compile(&l, text, &w->env));
+	cut(l, w, 1, 0, &v[0], g);
+	int was = cut(l, w, 2, 1, &v[1], g + total);
+	if (v[0] != v[1] || memcmp(g, g + total, total * sizeof *g)) {
+		print_error("# %s: other bits when the last pass is made with the gradient\n", text);
+		fail();
+	}
+	seg_loss_free(l);
+	free(g);
+	return was;
+}
+
+static void fusion(void **state)
+{
+	(void)state;
+	struct world w = made(4, 5, SEG_LOSS_SIGMOID, 0, 3), m = made(3, 5, SEG_LOSS_SOFTMAX, 1, 4);
+	w.env.w_axes = m.env.w_axes = SEG_Y | SEG_X;
+	size_t n;
+	int was = 0;
+	const struct seg_recipe *r = seg_recipe_list(&n);
+	for (size_t i = 0; i < sizeof operations / sizeof *operations; i++)
+		was += fused(&w, operations[i]);
+	for (size_t i = 0; i < n; i++) {
+		char text[200];
+		call(&r[i], text, sizeof text);
+		if (*text == '@')
+			was += fused(&w, text) + fused(&m, text);
+	}
+	assert_true(was > 10);
+	assert_int_equal(fused(&w, "@post.weighted_loss(weights=[0,1,2,3,4])"), 1);
+	assert_int_equal(fused(&w, "@kaggle.bce_dice"), 1);
+	assert_int_equal(fused(&w, "mean[n,y,x,k](bce)"), 0); /* one pass: it tells the extents */
+	assert_int_equal(fused(&w, "log(mean[n,y,x,k](p*dice[n,y,x]))"), 0);
+	world_free(&m);
 	world_free(&w);
 }
 
@@ -817,7 +886,7 @@ int main(void)
 		cmocka_unit_test(golden_losses), cmocka_unit_test(golden_weights), cmocka_unit_test(golden_elements),
 		cmocka_unit_test(golden_argmax), cmocka_unit_test(the_question), cmocka_unit_test(by_hand),
 		cmocka_unit_test(mistakes), cmocka_unit_test(domains), cmocka_unit_test(texts),
-		cmocka_unit_test(same_bits), /* last: it lowers the instruction set */
+		cmocka_unit_test(fusion), cmocka_unit_test(same_bits), /* last: it lowers the instruction set */
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -318,11 +318,13 @@ static void relevant(struct planner *q, int level)
 	}
 }
 
-/* The sweep that takes adjoints of reductions of fields of stage s down; marks the arrays it needs. */
-static int backward_sweep(struct planner *q, struct sweep *w, int s)
+/* The sweep that takes adjoints of reductions of fields of stage s down, and adds up the targets of
+ * that stage; marks the arrays it needs. */
+static int backward_sweep(struct planner *q, struct sweep *w, int s, const unsigned char *target)
 {
 	const struct seg_loss *l = q->l;
 	int *seed = seg_alloc((size_t)l->n, sizeof *seed), n = 0;
+	int *acc = seg_alloc((size_t)l->n, sizeof *acc), nacc = 0;
 	memset(q->use, 0, (size_t)l->n);
 	memset(q->back, 0, (size_t)l->n);
 	for (int i = 0; seed && i < l->n; i++) {
@@ -352,14 +354,22 @@ static int backward_sweep(struct planner *q, struct sweep *w, int s)
 			q->need[k] |= seg_is_array(&l->node[k]);
 		}
 	}
-	int rc = make_sweep(q, w, seg_alloc(1, sizeof(int)), 0, seed, n);
+	for (int i = 0; acc && target && i < l->n; i++) {
+		int k = target[i] ? l->node[i].kid[0] : 0;
+		if (!target[i] || !seg_is_field(&l->node[k]) || q->f->stage[k] != s)
+			continue;
+		acc[nacc++] = i;
+		q->use[k] = 1;
+	}
+	int rc = make_sweep(q, w, acc, nacc, seed, n);
 	for (int t = 0; t < w->nstep && rc >= 0; t++)
 		for (int j = 0; j < l->node[w->step[t]].nkid && seg_is_field(&l->node[w->step[t]]); j++)
 			q->need[l->node[w->step[t]].kid[j]] |= seg_is_array(&l->node[l->node[w->step[t]].kid[j]]);
 	return rc;
 }
 
-int seg_plan_backward(struct plan *p, const struct seg_loss *l, const struct facts *f, int level)
+int seg_plan_backward(struct plan *p, const struct seg_loss *l, const struct facts *f, int level,
+    const unsigned char *target)
 {
 	struct planner q;
 	int rc = start(&q, p, l, f);
@@ -368,7 +378,10 @@ int seg_plan_backward(struct plan *p, const struct seg_loss *l, const struct fac
 	relevant(&q, level);
 	p->nback = p->nsweep;
 	for (int s = 0; s < p->nback && rc >= 0; s++)
-		rc = backward_sweep(&q, &p->sweep[p->nsweep + s], s);
+		rc = backward_sweep(&q, &p->sweep[p->nsweep + s], s, target);
+	for (int i = 0; target && i < l->n; i++)
+		if (target[i])
+			q.need[l->node[i].kid[0]] |= seg_is_array(&l->node[l->node[i].kid[0]]);
 	for (int i = 0; i < l->n; i++) /* adjoints pass through arrays, too */
 		if (f->live[i] && p->rel[i] && seg_is_array(&l->node[i])) {
 			q.need[i] = 1;
@@ -376,6 +389,32 @@ int seg_plan_backward(struct plan *p, const struct seg_loss *l, const struct fac
 				q.need[l->node[i].kid[j]] |= seg_is_array(&l->node[l->node[i].kid[j]]);
 		}
 	return finish(&q, rc < 0 ? rc : forward(&q, NULL));
+}
+
+int seg_plan_fusible(const struct seg_loss *l, const struct facts *f)
+{
+	for (int i = 0; i < l->n; i++) {
+		const struct seg_node *n = &l->node[i];
+		if (!f->live[i] || !seg_is_global(n) || n->level < f->nvalue)
+			continue;
+		const int *kid = n->kid;
+		switch (n->op) {
+		case SEG_OP_NEG: case SEG_OP_ADD: case SEG_OP_SUB: case SEG_OP_SUM: case SEG_OP_MEAN:
+			break;
+		case SEG_OP_MUL: /* one operand's adjoint takes the other's value */
+			if ((f->live[kid[0]] && l->node[kid[1]].level == f->nvalue) ||
+			    (f->live[kid[1]] && l->node[kid[0]].level == f->nvalue))
+				return 0;
+			break;
+		case SEG_OP_DIV:
+			if (f->live[kid[1]] || l->node[kid[1]].level == f->nvalue)
+				return 0;
+			break;
+		default:
+			return 0;
+		}
+	}
+	return f->nvalue > 1; /* the first pass tells the extents */
 }
 
 void seg_plan_free(struct plan *p)

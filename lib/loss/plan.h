@@ -57,8 +57,12 @@ struct plan {
 };
 /* Forward: what the targets (reductions over n, or fields and arrays) need. */
 int seg_plan_forward(struct plan *p, const struct seg_loss *l, const struct facts *f, const unsigned char *target);
-/* Backward: from all reductions over n down to z and p (level 0), or to the boundary of a level. */
-int seg_plan_backward(struct plan *p, const struct seg_loss *l, const struct facts *f, int level);
+/* Backward: from all reductions over n down to z and p (level 0), or to the boundary of a level.  The
+ * targets (reductions over n, or NULL) are computed on the way. */
+int seg_plan_backward(struct plan *p, const struct seg_loss *l, const struct facts *f, int level,
+    const unsigned char *target);
+/* Does no adjoint depend on what the last pass of the value gathers? */
+int seg_plan_fusible(const struct seg_loss *l, const struct facts *f);
 void seg_plan_free(struct plan *p);
 
 #endif

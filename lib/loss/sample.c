@@ -415,7 +415,7 @@ static void field_call(const struct run *r, int i, struct seg_call *c)
 {
 	const struct seg_node *n = &r->l->node[i];
 	*c = (struct seg_call){.op = n->op, .over = n->over, .prim = n->prim, .n = r->n, .nk = planes(r, i),
-	    .nclass = r->K, .tmp = room(r), .check = r->sw->nback ? 0 : r->st->facts.check[i]};
+	    .nclass = r->K, .tmp = room(r), .check = r->sw->nback && !r->sw->nacc ? 0 : r->st->facts.check[i]};
 	if (r->sw->vslot[i] >= 0)
 		c->out = field(r, i);
 	for (int j = 0; j < n->nkid; j++)
@@ -547,6 +547,18 @@ static double *enters(const struct run *r, int i)
 	return seg_is_gathered(r->l, i) ? r->partial + r->at[i] : r->w->val[i];
 }
 
+/* What the sweep adds up starts from here. */
+static void clear(const struct run *r)
+{
+	for (int a = 0; a < r->sw->nacc; a++) {
+		const struct seg_node *n = &r->l->node[r->sw->acc[a]];
+		double *d = enters(r, r->sw->acc[a]), zero = n->op == SEG_OP_MAX ? -SEG_INF : n->op == SEG_OP_MIN ? SEG_INF : 0;
+		size_t cells = (size_t)planes(r, r->sw->acc[a]) * extent(r, r->sw->acc[a]);
+		for (size_t c = 0; c < cells; c++)
+			d[c] = zero;
+	}
+}
+
 static int block_forward(const struct run *r)
 {
 	int bad = 0;
@@ -584,18 +596,23 @@ static int forward(struct run *r)
 	int rc = SEG_OK;
 	for (int s = 0; s < r->p->nsweep && rc >= 0; s++) {
 		r->sw = &r->p->sweep[s];
-		for (int a = 0; a < r->sw->nacc; a++) {
-			const struct seg_node *n = &r->l->node[r->sw->acc[a]];
-			double *d = enters(r, r->sw->acc[a]), zero = n->op == SEG_OP_MAX ? -SEG_INF : n->op == SEG_OP_MIN ? SEG_INF : 0;
-			size_t cells = (size_t)planes(r, r->sw->acc[a]) * extent(r, r->sw->acc[a]);
-			for (size_t c = 0; c < cells; c++)
-				d[c] = zero;
-		}
+		clear(r);
 		rc = arrays(r, s);
 		if (rc >= 0 && r->sw->nacc)
 			rc = blocks(r, block_forward);
 	}
 	return rc;
+}
+
+/* The partials of a pass of the value, when what fields give to them has been added up. */
+static void partials(const struct run *r, int pass)
+{
+	for (int i = 0; i < r->st->n; i++)
+		if (seg_is_gathered(r->l, i) && r->l->node[i].level == pass + 1) {
+			if (!seg_is_field(&r->l->node[r->l->node[i].kid[0]]))
+				reduce_array(r, i, r->partial + r->at[i]);
+			rescale(r, i, r->partial + r->at[i]);
+		}
 }
 
 int seg_sample_forward(const struct seg_loss_state *st, int pass, const struct seg_loss_sample *s, double *partial)
@@ -606,12 +623,8 @@ int seg_sample_forward(const struct seg_loss_state *st, int pass, const struct s
 	r.at = st->at + (size_t)pass * (size_t)st->n;
 	if (rc >= 0)
 		rc = forward(&r);
-	for (int i = 0; i < st->n && rc >= 0; i++)
-		if (seg_is_gathered(r.l, i) && r.l->node[i].level == pass + 1) {
-			if (!seg_is_field(&r.l->node[r.l->node[i].kid[0]]))
-				reduce_array(&r, i, partial + r.at[i]);
-			rescale(&r, i, partial + r.at[i]);
-		}
+	if (rc >= 0)
+		partials(&r, pass);
 	return run_end(&r, rc);
 }
 
@@ -817,9 +830,13 @@ static int block_backward(const struct run *r)
 	size_t P = r->s->h * r->s->w;
 	memset(r->w->open, 0, (size_t)r->st->n);
 	memset(dz_block(r), 0, (size_t)r->K * (size_t)r->n * r->k->size);
+	int bad = 0;
 	for (int t = 0; t < sw->nstep; t++)
-		if (step(r, sw->step[t]))
-			return diagnose(r);
+		bad |= step(r, sw->step[t]);
+	for (int a = 0; a < sw->nacc; a++)
+		bad |= enter(r, sw->acc[a], enters(r, sw->acc[a]));
+	if (bad)
+		return diagnose(r);
 	for (int a = 0; a < sw->nseed; a++)
 		seed_field(r, sw->seed[a], opened(r, r->l->node[sw->seed[a]].kid[0]));
 	for (int t = 0; t < sw->nback; t++)
@@ -881,9 +898,9 @@ int seg_sample_backward(const struct seg_loss_state *st, int pass, const struct 
 	struct descent d = {.dz = dz};
 	struct run *r = &d.r;
 	const struct plan *p = &st->plan[pass];
-	int rc = run_start(r, st, p, s);
+	int fused = dz && partial ? st->fused : -1, rc = run_start(r, st, p, s);
 	r->partial = partial;
-	r->at = st->at + (size_t)pass * (size_t)st->n;
+	r->at = st->at + (size_t)(fused < 0 ? pass : fused) * (size_t)st->n;
 	if (rc >= 0)
 		rc = forward(r);
 	for (int i = 0; i < st->n && rc >= 0; i++)
@@ -894,11 +911,14 @@ int seg_sample_backward(const struct seg_loss_state *st, int pass, const struct 
 		}
 	for (int stage = p->nsweep - 1; stage >= 0 && rc >= 0; stage--) {
 		r->sw = &p->sweep[p->nsweep + stage];
-		if (r->sw->nback)
+		clear(r);
+		if (r->sw->nback || r->sw->nacc)
 			rc = blocks(r, block_backward);
 		for (int j = p->narray - 1; j >= 0 && rc >= 0; j--)
 			if (st->facts.stage[p->array[j]] == stage && st->facts.live[p->array[j]] && p->rel[p->array[j]])
 				rc = back_array(r, p->array[j]);
 	}
+	if (rc >= 0 && fused >= 0)
+		partials(r, fused);
 	return run_end(r, rc);
 }

@@ -75,7 +75,7 @@ static int plans(struct seg_loss_state *st)
 		if (pass < npass)
 			count(l, f, pass, st->at + (size_t)pass * (size_t)st->n);
 		rc = pass < f->nvalue ? seg_plan_forward(&st->plan[pass], l, f, target)
-		    : seg_plan_backward(&st->plan[pass], l, f, pass < npass ? f->level[pass - f->nvalue] : 0);
+		    : seg_plan_backward(&st->plan[pass], l, f, pass < npass ? f->level[pass - f->nvalue] : 0, NULL);
 		const struct plan *p = &st->plan[pass];
 		for (int s = 0; rc >= 0 && s < p->nsweep + p->nback; s++)
 			if (p->sweep[s].nslot > st->maxslot)
@@ -116,6 +116,7 @@ int seg_loss_state_new(struct seg_loss_state **out, const struct seg_loss *l)
 		return SEG_ENOMEM;
 	st->l = l;
 	st->n = l->n;
+	st->fused = -1;
 	st->k = SEG_ISA_PICK(seg_loss_kernels)(l->env.f64);
 	st->k64 = SEG_ISA_PICK(seg_loss_kernels)(1);
 	st->pool = seg_alloc(1, sizeof *st->pool);
@@ -299,7 +300,39 @@ static int descend(struct seg_loss_state *st, int from, int to)
 	return rc;
 }
 
+/* From the root, as far down as no sweep over the samples is needed. */
+static int descend_first(struct seg_loss_state *st)
+{
+	const struct facts *f = &st->facts;
+	for (int i = 0; i < st->n; i++)
+		memset(st->adj[i], 0, (size_t)st->l->env.nclass * sizeof(double));
+	st->adj[st->l->root][0] = 1;
+	return descend(st, f->nvalue, f->nadjoint ? f->level[0] : 0);
+}
+
 /* ---- passes ---- */
+
+int seg_loss_fuse(struct seg_loss_state *st)
+{
+	const struct facts *f = &st->facts;
+	int last = f->nvalue - 1, npass = f->nvalue + f->nadjoint;
+	if (!seg_plan_fusible(st->l, f))
+		return -1;
+	unsigned char *target = seg_alloc((size_t)st->n, 1);
+	if (!target)
+		return SEG_ENOMEM;
+	for (int i = 0; i < st->n; i++)
+		target[i] = (unsigned char)gathered_in(st->l, f, i, last);
+	seg_plan_free(&st->plan[npass]);
+	int rc = seg_plan_backward(&st->plan[npass], st->l, f, 0, target);
+	free(target);
+	return rc < 0 ? rc : (st->fused = last);
+}
+
+int seg_loss_skip(struct seg_loss_state *st)
+{
+	return descend_first(st);
+}
 
 int seg_loss_pass(const struct seg_loss *l, struct seg_loss_state *st, int pass, const struct seg_loss_sample *s,
     double *partial)
@@ -347,14 +380,10 @@ int seg_loss_combine(const struct seg_loss *l, struct seg_loss_state *st, int pa
 				for (size_t s = 0; s < nsample; s++)
 					st->adj[i][k] += partials[s * stride + at[i] + k];
 	st->done = pass + 1;
-	if (rc >= 0 && pass == f->nvalue - 1) {
-		for (int i = 0; i < st->n; i++)
-			memset(st->adj[i], 0, (size_t)l->env.nclass * sizeof(double));
-		st->adj[l->root][0] = 1;
-	}
-	if (rc >= 0 && pass >= f->nvalue - 1)
-		rc = descend(st, pass < f->nvalue ? f->nvalue : f->level[pass - f->nvalue],
-		    pass == last ? 0 : f->level[pass - f->nvalue + 1]);
+	if (rc >= 0 && pass == f->nvalue - 1)
+		rc = descend_first(st);
+	if (rc >= 0 && pass >= f->nvalue)
+		rc = descend(st, f->level[pass - f->nvalue], pass == last ? 0 : f->level[pass - f->nvalue + 1]);
 	return rc;
 }
 
@@ -367,6 +396,13 @@ int seg_loss_gradient(const struct seg_loss *l, const struct seg_loss_state *st,
 {
 	memset(dz, 0, s->h * s->w * (size_t)l->env.nclass * sizeof *dz);
 	return seg_sample_backward(st, st->facts.nvalue + st->facts.nadjoint, s, NULL, dz);
+}
+
+int seg_loss_gradient_pass(const struct seg_loss *l, const struct seg_loss_state *st, const struct seg_loss_sample *s, float *dz,
+    double *partial)
+{
+	memset(dz, 0, s->h * s->w * (size_t)l->env.nclass * sizeof *dz);
+	return seg_sample_backward(st, st->facts.nvalue + st->facts.nadjoint, s, partial, dz);
 }
 
 int seg_loss_field(const struct seg_loss *l, const struct seg_loss_state *st, const struct seg_loss_sample *s, int node, double *out)

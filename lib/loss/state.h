@@ -28,6 +28,7 @@ struct seg_loss_state {
 	double extent[SEG_ALL + 1]; /* sums over samples of 1, H, W, H*W, by the axes they belong to */
 	size_t *at;              /* [pass][n]: where a node's numbers begin in the partials */
 	struct plan *plan;       /* one for each pass, then the gradient's */
+	int fused;               /* pass made together with the gradient, or -1 */
 	const struct seg_kernels *k, *k64;
 	int maxslot, done;       /* passes combined */
 	double *mem;
@@ -39,7 +40,8 @@ struct seg_loss_state {
 
 /* Partials of a pass of the value for s. */
 int seg_sample_forward(const struct seg_loss_state *st, int pass, const struct seg_loss_sample *s, double *partial);
-/* Adjoints: into partial (an adjoint pass), or into dz (the pass behind the last; partial is NULL). */
+/* Adjoints: into partial (an adjoint pass), or into dz (the pass behind the last; partial then takes
+ * those of the fused pass, or is NULL where there is none). */
 int seg_sample_backward(const struct seg_loss_state *st, int pass, const struct seg_loss_sample *s,
     double *partial, float *dz);
 /* A field or array, in C order. */

@@ -43,7 +43,7 @@ static int train(struct trainer *r, int epoch, struct tally *t, struct log *log)
 	while ((rc = feed_next(r->feed, &b)) == 1) {
 		rc = step_loss(r, &r->goal, b, 1, &t->part, &v);
 		if (rc == SEG_OK)
-			rc = step_update(r, b);
+			rc = step_update(r, b, &v);
 		if (rc < 0)
 			return seg_where(rc, "epoch %d, step %ju", epoch, (uintmax_t)r->step + 1);
 		t->sum += v * (double)b->n;

@@ -187,7 +187,8 @@ static int backward_one(void *arg, size_t i, int t)
 	if (rc == SEG_OK && i >= j->nkept)
 		rc = forward(j, i, t);
 	if (rc == SEG_OK)
-		rc = seg_loss_gradient(j->g->loss, j->state, l, own->dz);
+		rc = j->g->fused < 0 ? seg_loss_gradient(j->g->loss, j->state, l, own->dz)
+		    : seg_loss_gradient_pass(j->g->loss, j->state, l, own->dz, j->partial + i * j->npartial);
 	if (rc == SEG_OK)
 		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i]);
 	return rc;
@@ -222,12 +223,23 @@ static int pass(struct job *j, int rc, struct seg_buf *all)
 	return each(j, rc, loss_one, j->npartial, &j->partial, all);
 }
 
+static int value_of(const struct job *j, double *value)
+{
+	*value = seg_loss_value(j->g->loss, j->state);
+	return *value - *value == 0 ? SEG_OK : seg_fail(SEG_EDATA, "the loss is %g", *value);
+}
+
 int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, struct seg_buf *part, double *value)
 {
 	struct job j = {.r = r, .b = b, .g = g, .state = g->state, .train = train};
 	struct seg_buf later = {0};
 	int rc = room(&j), npass = seg_loss_npass(g->loss, train || g->ledger);
 	for (j.pass = 0; j.pass < npass; j.pass++) {
+		if (train && j.pass == g->fused) {
+			if ((rc = seg_agree(r->d, seg_loss_skip(j.state))) < 0)
+				break;
+			continue;
+		}
 		struct seg_buf *to = j.pass ? &later : part;
 		size_t was = to->n;
 		j.count = j.pass == 0;
@@ -239,11 +251,8 @@ int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, str
 			break;
 		later.n = 0;
 	}
-	*value = rc == SEG_OK ? seg_loss_value(g->loss, j.state) : 0;
-	if (rc == SEG_OK && *value - *value != 0)
-		rc = seg_fail(SEG_EDATA, "the loss is %g", *value);
 	free(later.data);
-	return rc;
+	return rc < 0 || (train && g->fused >= 0) ? rc : value_of(&j, value);
 }
 
 static int ledger_one(void *arg, size_t i, int t)
@@ -276,13 +285,31 @@ int step_pass(struct trainer *r, struct goal *g, struct batch *b, int npass, str
 	return pass(&j, room(&j), part);
 }
 
-int step_update(struct trainer *r, struct batch *b)
+/* The gradients of the own samples; with them, if so planned, the last pass of the value. */
+static int backward(struct job *j, double *value)
+{
+	struct trainer *r = j->r;
+	int pass = j->g->fused, rc = room(j);
+	if (pass < 0) {
+		if (rc == SEG_OK)
+			rc = seg_parallel(r->run->threads, j->b->mine, backward_one, j);
+		return seg_agree(r->d, rc);
+	}
+	struct seg_buf all = {0};
+	j->npartial = seg_loss_npartial(j->g->loss, pass);
+	rc = each(j, rc, backward_one, j->npartial, &j->partial, &all);
+	if (rc == SEG_OK)
+		rc = seg_loss_combine(j->g->loss, j->state, pass, (const double *)(const void *)all.data, j->b->n);
+	if (rc == SEG_OK)
+		rc = value_of(j, value);
+	free(all.data);
+	return seg_agree(r->d, rc);
+}
+
+int step_update(struct trainer *r, struct batch *b, double *value)
 {
 	struct job j = {.r = r, .b = b, .g = &r->goal, .state = r->goal.state, .train = 1};
-	int rc = room(&j);
-	if (rc == SEG_OK)
-		rc = seg_parallel(r->run->threads, b->mine, backward_one, &j);
-	rc = seg_agree(r->d, rc);
+	int rc = backward(&j, value);
 	if (rc == SEG_OK)
 		rc = seg_tree_sum(r->d, r->grad, b->n, r->n, r->sum, r->run->threads);
 	if (rc < 0)
