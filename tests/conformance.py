@@ -315,7 +315,12 @@ try: # its losses need nothing but torch; the package itself wants more
         case.ignore(rng.choice([0, 0.2]))
         o = dict(alpha=[None, .25][rng.integers(2)], gamma=float(rng.choice([1., 2.])), normalized=bool(rng.integers(2)))
         return S.FocalLoss(mode, ignore_index=255, **o), o
+
+    def s_lovasz(rng, case, mode):
+        case.ignore(rng.choice([0, 0.2]))
+        return S.LovaszLoss(mode, per_image=True, ignore_index=255), {}
     smp("dice_loss", s_dice), smp("jaccard_loss", s_jaccard), smp("tversky_loss", s_tversky), smp("focal_loss", s_focal)
+    smp("lovasz_loss", s_lovasz)
 
     @row("@smp.soft_bce_with_logits_loss")
     def f(rng):

@@ -15,6 +15,7 @@
 #include "seg/loss.h"
 #include "seg/rng.h"
 #include "seg/tensor.h"
+#include "lib/loss/state.h"
 
 static const char *const five[] = {"matrix", "oxide", "gamma2", "gamma3", "crack"};
 
@@ -605,6 +606,42 @@ static void by_hand(void **state)
 	near("torch, weighted", loss(&w, "@torch.cross_entropy(weight=[3,7])", NULL), (7 * n0 + 3 * n1) / 10, 1e-12);
 }
 
+/* ---- what sorts ---- */
+
+/* Against the definition: the coefficient of an error is what the Jaccard loss of all errors before it,
+ * itself included, exceeds that of those before it by. */
+static void lovasz(void **state)
+{
+	(void)state;
+	enum { N = 40 };
+	double e[N], t[N], got[N], positives = 0;
+	for (int i = 0; i < N; i++) { /* ties, zeros, minus zero */
+		e[i] = i % 7 == 3 ? -0. : (i * 37 % 11) / 8. - 0.25;
+		t[i] = i * i % 5 == 1;
+		positives += t[i];
+		got[i] = e[i];
+	}
+	must(seg_lovasz(got, t, N));
+	for (int i = 0; i < N; i++) {
+		double hit[2] = {0}, miss[2] = {0}; /* with and without i: positives and negatives in error */
+		for (int j = 0; j < N; j++)
+			for (int without = 0; without < 2; without++)
+				if (e[j] > e[i] || (e[j] == e[i] && j < i + !without)) {
+					hit[without] += t[j];
+					miss[without] += 1 - t[j];
+				}
+		double with = 1 - (positives - hit[0]) / (positives + miss[0]), less = 1 - (positives - hit[1]) / (positives + miss[1]);
+		near("coefficient", got[i], with - (hit[1] + miss[1] > 0 ? less : 0), 1e-14);
+	}
+	/* the only true pixel has the largest error, .75: the Jaccard loss is 1 from there on */
+	struct world w = {.n = 1, .env = {.nclass = 1, .head = SEG_LOSS_NONE}};
+	static const float p[3] = {0.25f, 0.5f, 0};
+	static const uint8_t m[3] = {1, 0, 0};
+	w.s[0] = (struct seg_loss_sample){.h = 1, .w = 3, .p = p, .pi = 1, .pk = 3, .truth = m, .kind = SEG_MASK_U1, .ignore = -1,
+	    .sample_weight = 1, .key = "three"};
+	near("by hand", loss(&w, "mean[n,k](sum[y,x](abs(t - p)*lovasz[y,x](abs(t - p), t)))", NULL), 0.75, 1e-15);
+}
+
 /* ---- the same bits ---- */
 
 /* Over ranks; as seg-train does, if fuse: the last pass of the value together with the gradient.
@@ -747,6 +784,8 @@ static void mistakes(void **state)
 		{"mean[n](bce)", "column 1: mean[n] would join samples while their pixels [y,x] remain"},
 		{"1 + mean[n](bce)", "column 5: mean[n] would"},
 		{"mean[n](bce)", "e.g. mean[n,y,x](bce)"},
+		{"sum[n,y,x,k](p*lovasz[n,y,x](p, t))", "column 16: lovasz sorts the pixels of one sample, found [n,y,x]"},
+		{"sum[n,y,x,k](p*lovasz[y,x](p, 1))", "column 16: lovasz needs operands with axes y and x; this one has no axes"},
 		{"mean[n,y,x,k](bec)", "column 15: there is no 'bec'; did you mean 'bce'?"},
 		{"@post.weighted_loss(weights=[1,2,3])", "column 29: this vector has 3 entries, expected 5: one for each class (matrix, "
 		    "oxide, gamma2, gamma3, crack)"},
@@ -886,7 +925,7 @@ int main(void)
 		cmocka_unit_test(golden_losses), cmocka_unit_test(golden_weights), cmocka_unit_test(golden_elements),
 		cmocka_unit_test(golden_argmax), cmocka_unit_test(the_question), cmocka_unit_test(by_hand),
 		cmocka_unit_test(mistakes), cmocka_unit_test(domains), cmocka_unit_test(texts),
-		cmocka_unit_test(fusion), cmocka_unit_test(same_bits), /* last: it lowers the instruction set */
+		cmocka_unit_test(lovasz), cmocka_unit_test(fusion), cmocka_unit_test(same_bits), /* last: it lowers the instruction set */
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,8 @@ enum seg_op {
 	SEG_OP_SOFTMAX, SEG_OP_LOGSOFTMAX,               /* along k */
 	SEG_OP_ARGMAX,                                   /* along k: indicator of the first maximum */
 	SEG_OP_SUM, SEG_OP_MEAN, SEG_OP_MAX, SEG_OP_MIN, /* over `over` */
-	SEG_OP_PRIM                                      /* a named primitive (torch's BCE, Lovasz) */
+	SEG_OP_LOVASZ,                                   /* coefficients of sorted errors within a sample: a field */
+	SEG_OP_PRIM                                      /* a named primitive (torch's BCE) */
 };
 
 /* One node.  The tree is a table in evaluation order: kids come before their parents, equal

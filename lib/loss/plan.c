@@ -16,7 +16,7 @@ static void stages(struct facts *f, const struct seg_loss *l)
 		for (int j = 0; j < n->nkid && !seg_is_global(n); j++)
 			if (f->stage[n->kid[j]] > f->stage[i])
 				f->stage[i] = f->stage[n->kid[j]];
-		if (seg_is_array(n) && seg_reduces(n) && seg_is_field(&l->node[n->kid[0]]))
+		if (n->op == SEG_OP_LOVASZ || (seg_is_array(n) && seg_reduces(n) && seg_is_field(&l->node[n->kid[0]])))
 			f->stage[i]++;
 	}
 }
@@ -127,7 +127,7 @@ static void close_use(struct planner *q)
 {
 	for (int i = q->l->n - 1; i >= 0; i--) {
 		const struct seg_node *n = &q->l->node[i];
-		for (int j = 0; j < n->nkid && q->use[i] && seg_is_field(n); j++)
+		for (int j = 0; j < n->nkid && q->use[i] && seg_is_field(n) && n->op != SEG_OP_LOVASZ; j++)
 			q->use[n->kid[j]] |= blockwise(&q->l->node[n->kid[j]]);
 	}
 }
@@ -149,7 +149,8 @@ static void slots(struct planner *q, struct sweep *s)
 		for (int j = 0; j < l->node[s->step[t]].nkid && seg_is_field(&l->node[s->step[t]]); j++)
 			q->last[l->node[s->step[t]].kid[j]] = t;
 	for (int a = 0; a < s->nacc; a++)
-		q->last[l->node[s->acc[a]].kid[0]] = s->nstep;
+		for (int j = 0; j < l->node[s->acc[a]].nkid; j++)
+			q->last[l->node[s->acc[a]].kid[j]] = s->nstep;
 	for (int a = 0; a < s->nseed; a++) /* max and min look for the winner */
 		q->last[l->node[s->seed[a]].kid[0]] = s->nstep;
 	for (int t = 0; t < s->nback; t++) {
@@ -229,6 +230,10 @@ static int forward_sweep(struct planner *q, const unsigned char *target, int s)
 	for (int i = 0; acc && i < l->n; i++) {
 		const struct seg_node *r = &l->node[i];
 		int wanted = target && target[i];
+		if (r->op == SEG_OP_LOVASZ && q->need[i] && q->f->stage[i] == s + 1) {
+			acc[n++] = i;
+			q->use[r->kid[0]] = q->use[r->kid[1]] = 1;
+		}
 		if (wanted && seg_is_field(r) && q->f->stage[i] == s)
 			q->use[i] = 1;
 		if (!seg_reduces(r) || !seg_is_field(&l->node[r->kid[0]]) || q->f->stage[r->kid[0]] != s)
@@ -362,6 +367,8 @@ static int backward_sweep(struct planner *q, struct sweep *w, int s, const unsig
 		q->use[k] = 1;
 	}
 	int rc = make_sweep(q, w, acc, nacc, seed, n);
+	for (int t = 0; t < w->nstep && rc >= 0; t++)
+		q->need[w->step[t]] |= l->node[w->step[t]].op == SEG_OP_LOVASZ;
 	for (int t = 0; t < w->nstep && rc >= 0; t++)
 		for (int j = 0; j < l->node[w->step[t]].nkid && seg_is_field(&l->node[w->step[t]]); j++)
 			q->need[l->node[w->step[t]].kid[j]] |= seg_is_array(&l->node[l->node[w->step[t]].kid[j]]);

@@ -59,6 +59,8 @@ void seg_work_free(struct work *w)
 {
 	if (!w)
 		return;
+	free(w->whole);
+	free(w->sorted);
 	free(w->row);
 	free(w->scalar);
 	free(w->block);
@@ -82,7 +84,8 @@ static struct work *work_new(const struct seg_loss_state *st)
 	w->open = seg_alloc(n, 1);
 	w->scalar = seg_alloc(n, K * st->k->size);
 	w->row = seg_alloc(SEG_BLOCK, sizeof *w->row);
-	if (w->val && w->adj && w->won && w->open && w->scalar && w->row)
+	w->whole = seg_alloc(n, sizeof *w->whole);
+	if (w->val && w->adj && w->won && w->open && w->scalar && w->row && w->whole)
 		return w;
 	seg_work_free(w);
 	return NULL;
@@ -113,6 +116,28 @@ static int lay_out(struct run *r)
 		}
 	if (need)
 		memset(w->mem, 0, need * sizeof *w->mem);
+	return SEG_OK;
+}
+
+/* Room for whole fields, where errors are sorted. */
+static int lay_out_whole(struct run *r)
+{
+	struct work *w = r->w;
+	size_t need = 0, at = 0, pixels = r->s->h * r->s->w;
+	for (int i = 0; i < r->st->n; i++)
+		need += r->l->node[i].op == SEG_OP_LOVASZ ? 2 * (size_t)planes(r, i) * pixels : 0;
+	if (need > w->nsorted) {
+		free(w->sorted);
+		w->nsorted = 0;
+		if (!(w->sorted = seg_alloc(need, sizeof *w->sorted)))
+			return SEG_ENOMEM;
+		w->nsorted = need;
+	}
+	for (int i = 0; i < r->st->n; i++)
+		if (r->l->node[i].op == SEG_OP_LOVASZ) {
+			w->whole[i] = w->sorted + at;
+			at += 2 * (size_t)planes(r, i) * pixels;
+		}
 	return SEG_OK;
 }
 
@@ -148,7 +173,8 @@ static int run_start(struct run *r, const struct seg_loss_state *st, const struc
 	if (slots(r) < 0)
 		return SEG_ENOMEM;
 	r->block = r->w->block;
-	return lay_out(r);
+	int rc = lay_out(r);
+	return rc < 0 ? rc : lay_out_whole(r);
 }
 
 static int run_end(struct run *r, int rc)
@@ -422,10 +448,49 @@ static void field_call(const struct run *r, int i, struct seg_call *c)
 		c->a[j] = operand(r, n->kid[j]);
 }
 
+/* Operand j (0, 1) of a lovasz, plane k, over the whole sample; of its value j is 0. */
+static double *whole(const struct run *r, int i, int j, int k)
+{
+	return r->w->whole[i] + (size_t)(j * planes(r, i) + k) * r->s->h * r->s->w;
+}
+
+/* The block's operands of a lovasz are kept; 1 if they are not finite. */
+static int keep(const struct run *r, int i)
+{
+	int bad = 0;
+	for (int j = 0; j < 2; j++)
+		for (int k = 0; k < planes(r, i); k++) {
+			int e = r->l->node[i].kid[j];
+			double *o = whole(r, i, j, k) + r->i0;
+			r->k->widen(field(r, e) + (r->l->node[e].axes & SEG_K ? (size_t)k : 0) * (size_t)r->n * r->k->size, r->n, o);
+			for (int m = 0; m < r->n; m++)
+				bad |= o[m] - o[m] != 0;
+		}
+	return bad;
+}
+
+/* A sweep has kept them all. */
+static int sort_kept(const struct run *r)
+{
+	size_t pixels = r->s->h * r->s->w;
+	int rc = SEG_OK;
+	for (int a = 0; a < r->sw->nacc && rc >= 0; a++) {
+		int i = r->sw->acc[a], pooled = r->l->node[i].over & SEG_K ? planes(r, i) : 1;
+		for (int k = 0; r->l->node[i].op == SEG_OP_LOVASZ && k < planes(r, i) && rc >= 0; k += pooled)
+			rc = seg_lovasz(whole(r, i, 0, k), whole(r, i, 1, k), (size_t)pooled * pixels);
+	}
+	return rc;
+}
+
 /* 0, or 1 if something lies outside its domain. */
 static int step(const struct run *r, int i)
 {
 	const struct seg_node *n = &r->l->node[i];
+	if (n->op == SEG_OP_LOVASZ) {
+		for (int k = 0; k < planes(r, i); k++)
+			r->k->narrow(whole(r, i, 0, k) + r->i0, r->n, field(r, i) + (size_t)k * (size_t)r->n * r->k->size);
+		return 0;
+	}
 	if (seg_is_row(n)) {
 		spread(r, i);
 		return 0;
@@ -444,6 +509,8 @@ static int step(const struct run *r, int i)
 static int enter(const struct run *r, int i, double *d)
 {
 	const struct seg_node *n = &r->l->node[i];
+	if (n->op == SEG_OP_LOVASZ)
+		return keep(r, i);
 	int e = n->kid[0], K = planes(r, e), extreme = n->op == SEG_OP_MAX || n->op == SEG_OP_MIN;
 	const char *v = field(r, e);
 	double x = 0;
@@ -552,6 +619,8 @@ static void clear(const struct run *r)
 {
 	for (int a = 0; a < r->sw->nacc; a++) {
 		const struct seg_node *n = &r->l->node[r->sw->acc[a]];
+		if (n->op == SEG_OP_LOVASZ)
+			continue;
 		double *d = enters(r, r->sw->acc[a]), zero = n->op == SEG_OP_MAX ? -SEG_INF : n->op == SEG_OP_MIN ? SEG_INF : 0;
 		size_t cells = (size_t)planes(r, r->sw->acc[a]) * extent(r, r->sw->acc[a]);
 		for (size_t c = 0; c < cells; c++)
@@ -600,6 +669,8 @@ static int forward(struct run *r)
 		rc = arrays(r, s);
 		if (rc >= 0 && r->sw->nacc)
 			rc = blocks(r, block_forward);
+		if (rc >= 0)
+			rc = sort_kept(r);
 	}
 	return rc;
 }

@@ -17,6 +17,9 @@ struct work {
 	char *block;        /* slots, room for kernels, room for sinks, dz: [nclass][SEG_BLOCK] each */
 	char *scalar;       /* one element of the field's type for each node and class */
 	double *row;        /* a block in double */
+	double *sorted;     /* of each SEG_OP_LOVASZ: its operands over the whole sample, each [planes][H*W], */
+	size_t nsorted;     /* then, in place of the first, its value */
+	double **whole;     /* where they begin */
 };
 
 struct seg_loss_state {
@@ -57,5 +60,8 @@ int seg_global_error(const struct seg_loss_state *st, int i);
 /* What is wrong with node i; where: "sample a: pixel ..: ", or "". */
 int seg_domain_error(const struct seg_loss *l, int i, const char *where, const char *what);
 void seg_work_free(struct work *w);
+/* Errors e, truth t (0/1) of n elements: e becomes the coefficient of each, so that sum(e*coefficient)
+ * is the Lovasz extension.  On a tie the first comes first.  lovasz.c */
+int seg_lovasz(double *e, const double *t, size_t n);
 
 #endif

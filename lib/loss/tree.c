@@ -57,7 +57,7 @@ static const struct seg_func func[] = {
 	{"softmax", SEG_OP_SOFTMAX, 1, ONLY_K, 0}, {"logsoftmax", SEG_OP_LOGSOFTMAX, 1, ONLY_K, 0},
 	{"argmax", SEG_OP_ARGMAX, 1, ONLY_K, 0},  {"sum", SEG_OP_SUM, 1, SOME_AXES, 0},
 	{"mean", SEG_OP_MEAN, 1, SOME_AXES, 0},   {"max", SEG_OP_MAX, 1, SOME_AXES, 0},
-	{"min", SEG_OP_MIN, 1, SOME_AXES, 0},
+	{"min", SEG_OP_MIN, 1, SOME_AXES, 0},     {"lovasz", SEG_OP_LOVASZ, 2, SOME_AXES, 0},
 	{"torch_bce", SEG_OP_PRIM, 2, NO_AXES, SEG_PRIM_TORCH_BCE},
 };
 
@@ -166,6 +166,15 @@ static int infer(const struct seg_loss *l, struct seed *s, unsigned *axes)
 	case SEG_OP_W: *axes = l->env.w_axes | SEG_N; return SEG_OK;
 	case SEG_OP_SUM: case SEG_OP_MEAN: case SEG_OP_MAX: case SEG_OP_MIN:
 		return reduction_axes(l, s, axes);
+	case SEG_OP_LOVASZ:
+		if ((s->over & ~SEG_K) != SEG_YX)
+			return seg_loss_wrong(s->at, "lovasz sorts the pixels of one sample, found %s; expected lovasz[y,x] or "
+			    "lovasz[y,x,k] (over n, ranks would have to sort together)", seg_axes_text(s->over, a));
+		for (int j = 0; j < 2; j++)
+			if ((l->node[s->kid[j]].axes & SEG_YX) != SEG_YX)
+				return seg_loss_wrong(s->at, "lovasz needs operands with axes y and x; this one has %s",
+				    seg_axes_text(l->node[s->kid[j]].axes, a));
+		break;
 	default: break;
 	}
 	for (int j = 0; j < s->nkid; j++)
@@ -182,7 +191,7 @@ int seg_tree_passes(const struct seg_node *n, int j)
 {
 	switch (n->op) {
 	case SEG_OP_LT: case SEG_OP_LE: case SEG_OP_GT: case SEG_OP_GE: case SEG_OP_EQ: case SEG_OP_NE:
-	case SEG_OP_STOP: case SEG_OP_ARGMAX:
+	case SEG_OP_STOP: case SEG_OP_ARGMAX: case SEG_OP_LOVASZ: /* a piecewise constant coefficient */
 		return 0;
 	case SEG_OP_WHERE: return j > 0;
 	case SEG_OP_CLIP: return j == 0;
