@@ -8,12 +8,13 @@
 #include "seg/parallel.h"
 #include "seg/report.h"
 
-enum { AS = CMD_LONG, BATCH, CACHE, EXPLAIN, FIELD, GRADIENT, JSON, LEDGER, LEVEL, LIST, MAP, PRECISION, RECIPES, REPORT };
+enum { AS = CMD_LONG, BATCH, CACHE, DIFF, EXPLAIN, FIELD, GRADIENT, JSON, LEDGER, LEVEL, LIST, MAP, PRECISION, RECIPES, REPORT };
 
 static const struct cmd_opt options[] = {
 	{AS, "as", "LIST", "what others would print: keras3,torch,..., recipes, or all"},
 	{BATCH, "batch", "B", "also the mean over batches of B samples, as Keras prints it"},
 	{CACHE, "cache", "BYTES", "of stdin kept in memory, the rest in $TMPDIR (default 256 MiB)"},
+	{DIFF, "diff", "LEDGER", "subtract this ledger of --json from that in FILE; no stream is read"},
 	{EXPLAIN, "explain", NULL, "every step from pixels to the number"},
 	{FIELD, "field", NULL, "the values of a loss that is not reduced to one, as JSON"},
 	{GRADIENT, "gradient", NULL, "pass the stream on with KEY.grad.npy, the gradient dL/dz"},
@@ -30,8 +31,8 @@ static const struct cmd_opt options[] = {
 	{0},
 };
 static const struct cmd self = {"seg-loss",
-	"[-@ N] [-l LOSS] [--as LIST] [--batch B] [--cache BYTES] [--explain] [--field] [--gradient] [--json] [--ledger] [--level L] "
-	"[--list] [--map] [--precision f32|f64] [--recipes FILE] [--report FILE] [FILE]",
+	"[-@ N] [-l LOSS] [--as LIST] [--batch B] [--cache BYTES] [--diff LEDGER] [--explain] [--field] [--gradient] [--json] "
+	"[--ledger] [--level L] [--list] [--map] [--precision f32|f64] [--recipes FILE] [--report FILE] [FILE]",
 	"evaluate a loss, explain it, take it apart", options};
 
 static char *listing(void)
@@ -40,17 +41,35 @@ static char *listing(void)
 	return seg_recipe_text(&b) < 0 ? NULL : b.data;
 }
 
-static char *report(const struct seg_audit *a, int json, int colour)
+/* Takes j. */
+static char *json_text(struct seg_json *j)
 {
 	struct seg_buf b = {0};
-	if (!json)
-		return seg_audit_text(a, colour, &b) < 0 ? NULL : b.data;
-	struct seg_json *j = seg_audit_json(a);
 	char *text = seg_json_pretty(j);
 	seg_json_free(j);
 	int rc = text ? seg_buf_printf(&b, "%s\n", text) : SEG_ENOMEM;
 	free(text);
 	return rc < 0 ? NULL : b.data;
+}
+
+static char *report(const struct seg_audit *a, int json, int colour)
+{
+	struct seg_buf b = {0};
+	if (json)
+		return json_text(seg_audit_json(a));
+	return seg_audit_text(a, colour, &b) < 0 ? NULL : b.data;
+}
+
+static char *difference(const char *from, const char *to, int json, int colour)
+{
+	struct seg_diff d;
+	struct seg_buf b = {0};
+	int rc = seg_diff_read(&d, from, to);
+	if (rc < 0)
+		cmd_die(rc, NULL);
+	char *text = json ? json_text(seg_diff_json(&d)) : seg_diff_text(&d, colour, &b) < 0 ? NULL : b.data;
+	seg_diff_free(&d);
+	return text;
 }
 
 /* To the file, or else to `to`. */
@@ -71,7 +90,7 @@ int main(int argc, char **argv)
 {
 	struct seg_ask ask = {.threads = seg_ncpu(), .cache = 256 << 20};
 	struct seg_audit a;
-	const char *out = NULL;
+	const char *out = NULL, *diff = NULL;
 	char *text, *recipes = NULL;
 	int json = 0, list = 0, level = -1, rc;
 	cmd_start(&self);
@@ -82,6 +101,7 @@ int main(int argc, char **argv)
 		case AS: ask.as = cmd_arg; break;
 		case BATCH: ask.batch = (size_t)cmd_int("--batch", cmd_arg, 1, 1 << 30); break;
 		case CACHE: ask.cache = (size_t)cmd_int("--cache", cmd_arg, 0, 1LL << 50); break;
+		case DIFF: diff = cmd_arg; break;
 		case EXPLAIN: ask.explain = 1; break;
 		case FIELD: json = ask.field = 1; break;
 		case GRADIENT: ask.gradient = 1; break;
@@ -102,6 +122,8 @@ int main(int argc, char **argv)
 			break;
 		case REPORT: out = cmd_arg; break;
 		}
+	if (argc - cmd_ind > 1 && diff)
+		cmd_usage("--diff: more than two ledgers");
 	if (argc - cmd_ind > 1)
 		cmd_usage("more than one FILE; concatenate them: cat %s %s | seg-loss", argv[cmd_ind], argv[cmd_ind + 1]);
 	ask.in = cmd_ind < argc ? argv[cmd_ind] : NULL;
@@ -109,11 +131,15 @@ int main(int argc, char **argv)
 	int stream = ask.map || ask.gradient;
 	if (ask.field && (ask.ledger || ask.explain || ask.batch || ask.as || stream))
 		cmd_usage("--field prints values and nothing else");
+	if (diff && (ask.loss || ask.recipes || ask.explain || ask.batch || ask.as || ask.field || stream || list))
+		cmd_usage("--diff reads two ledgers and no stream; only --json and --report go with it");
 	if (stream)
 		cmd_binary_stdout();
 	FILE *to = stream ? stderr : stdout; /* the tables, where a stream goes to stdout */
 	if (list) {
 		text = listing();
+	} else if (diff) {
+		text = difference(diff, ask.in, json, !out && cmd_colour(to));
 	} else {
 		if ((rc = seg_audit_run(&a, &ask)) < 0)
 			cmd_die(rc, rc == SEG_EUSAGE ? "--loss" : NULL);

@@ -1,5 +1,5 @@
 """seg-loss on the question's situation against the numbers worked out for it in float64, and the
-ledger of every recipe on random streams.  Prints ok and not ok lines."""
+ledger of every recipe on random streams; ledgers subtracted.  Prints ok and not ok lines."""
 import json, os, re, subprocess, sys
 
 import numpy as np
@@ -164,3 +164,66 @@ want = [("@keras2.binary_crossentropy", 0.006724, "max[k](v)"),
 result("--as: values, and the first step that differs", [f"{g}, want {w}" for g, w in zip(got, want) if g != w] + ([] if len(got) == 4 else [str(got)]))
 p = subprocess.run(["seg-loss", "--as", "caffe", "q.seg"], capture_output=True, text=True)
 result("--as: no such project", [] if p.returncode == 2 and "'caffe' is no project; there are keras2" in p.stderr else [p.stderr])
+
+# --diff: two ledgers of one loss
+def diff(*files, **kw):
+    return subprocess.run(["seg-loss", "--diff", *files], capture_output=True, text=True, timeout=60, **kw)
+
+
+def ledger(name, stream, text):
+    with open(name, "w") as f:
+        f.write(loss(stream, text, "--json"))
+    return json.load(open(name))
+
+
+moved = [(k, {**e, "logit.npy": (e["logit.npy"] * 0.5 + rng.normal(size=e["logit.npy"].shape) * 0.3).astype("f4")}) for k, e in more]
+segpy.write("moved.seg", segpy.header("abc", "multiclass", head="softmax", ignore=255), moved)
+segpy.write("part.seg", segpy.header("abc", "multiclass", head="softmax", ignore=255), moved[:3])
+segpy.write("named.seg", segpy.header("xyz", "multiclass", head="softmax", ignore=255), more)
+bad = []
+for text in "@torch.cross_entropy(weight=[1,5,2])", "mean[k](1 - dice[n,y,x])*2 + mean[n,y,x](ce) + 7 + log(mean[n,y,x](ce))":
+    for other in "moved.seg", "part.seg":
+        a, b = ledger("a.json", "class.seg", text), ledger("b.json", other, text)
+        j = json.loads(diff("a.json", "b.json", "--json").stdout)
+        rows = [r["change"] for r in j["rows"]]
+        if abs(j["change"] - (b["loss"] - a["loss"])) > 0 or abs(sum(rows) + j["rounding"] - j["change"]) > 1e-16 or \
+                abs(j["rounding"]) > 1e-12 * sum(map(abs, rows)):
+            bad.append(f"{text}: rows {rows}, rounding {j['rounding']}, change {j['change']}")
+        if [abs(r) for r in rows] != sorted(map(abs, rows), reverse=True):
+            bad.append(f"{text}: not by size: {rows}")
+        if j["same_pixels"] != (other == "moved.seg"):
+            bad.append(f"{text}: same_pixels {j['same_pixels']} with {other}")
+        at = {r.get("name"): r for r in j["rows"]}
+        for c, d in zip(a["classes"], b["classes"]):
+            r = at[c["name"]]
+            if [r[k + s] for s in ("_a", "_b") for k in ("pixels", "loss", "gradient", "iou")] != \
+                    [x[k] for x in (c, d) for k in ("pixels", "loss", "gradient", "iou")]:
+                bad.append(f"{text}: {r} from {c}, {d}")
+        of_channels = sum(c["change"] for c in j["channels"])
+        if j["channels"] and abs(of_channels - j["change"]) > 1e-12:
+            bad.append(f"{text}: channels change by {of_channels}, the loss by {j['change']}")
+        out = diff("a.json", "b.json").stdout
+        if max(map(len, out.splitlines())) > 100 or ("! the truth is not the same" in out) != (other == "part.seg"):
+            bad.append(out)
+result("--diff: the changes add up, largest first", bad)
+if diff("a.json", stdin=open("b.json")).stdout.replace("<stdin>", "b.json") != out:
+    result("--diff: the second from stdin", [out])
+ledger("other.json", "class.seg", "@torch.cross_entropy")
+ledger("named.json", "named.seg", text)
+open("mine", "w").write("mine = mean[n,y,x](ce);\n"), open("yours", "w").write("mine = 2*mean[n,y,x](ce);\n")
+for name in "mine", "yours":
+    open(name + ".json", "w").write(loss("class.seg", "mine", "--recipes", name, "--json"))
+open("cut.json", "w").write(open("a.json").read()[:500]), open("list.json", "w").write("[1]\n")
+open("null.json", "w").write(re.sub(r'"loss": [^,\n]*(?=[,\n])', '"loss": null', open("a.json").read()))
+bad = []
+for files, status, want in ((("a.json", "other.json"), 1, "^seg-loss: other.json: another loss than in a.json: @torch"),
+                            (("a.json", "named.json"), 1, "^seg-loss: named.json: class 0 is 'x', but 'a' in a.json"),
+                            (("mine.json", "yours.json"), 1, "^seg-loss: yours.json: .* other definitions: term 1 is '2"),
+                            (("cut.json", "b.json"), 1, "^seg-loss: cut.json: JSON: line "), (("a.json", "list.json"), 1, "^seg-loss: list.json: no ledger"),
+                            (("null.json", "b.json"), 1, "^seg-loss: null.json: no ledger"), (("a.json", "class.seg"), 1, "^seg-loss: class.seg: JSON: "),
+                            (("a.json", "none.json"), 1, "^seg-loss: none.json: No such file"), (("a.json", "b.json", "a.json"), 2, "more than two"),
+                            (("a.json", "b.json", "--map"), 2, "--diff reads two ledgers")):
+    p = diff(*files)
+    if p.returncode != status or not re.search(want, p.stderr) or p.stderr.count("\n") != 1 or p.stdout:
+        bad.append(f"{files}: status {p.returncode}, {p.stderr}")
+result("--diff: what cannot be compared is refused, in one line", bad)

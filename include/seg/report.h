@@ -35,6 +35,8 @@ struct seg_table {
 void seg_table_start(struct seg_table *t, const char *align);
 /* The next cell of the row; columns left out stay empty. */
 void seg_table_cell(struct seg_table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A cell with v in a format for one double; 0 is written as 0. */
+void seg_table_number(struct seg_table *t, const char *fmt, double v);
 void seg_table_end(struct seg_table *t);                      /* the row is complete */
 void seg_table_mark(struct seg_table *t, const char *escape); /* colour of the row being filled */
 /* A line across all columns, wrapped at SEG_COLUMNS and indented by `indent`. */
@@ -50,6 +52,8 @@ int seg_wrap(struct seg_buf *b, int indent, const char *text);
 const char *seg_text_count(double n);
 const char *seg_text_value(double v);
 const char *seg_text_share(double part, double whole);
+/* The format for all losses of a table, so that columns can be compared by eye; most: the largest. */
+const char *seg_text_format(double most);
 
 /* ---- the ledger: the total taken apart ----
  * Cells are (term, pixel class, channel, present).  Terms: the summands of the loss, by name.
@@ -237,6 +241,28 @@ int seg_audit_run(struct seg_audit *a, const struct seg_ask *ask);
 void seg_audit_free(struct seg_audit *a);
 int seg_audit_text(const struct seg_audit *a, int colour, struct seg_buf *b);
 struct seg_json *seg_audit_json(const struct seg_audit *a);
+
+/* ---- two ledgers of one loss, subtracted ---- */
+struct seg_diff_row {
+	const char *name, *term;            /* of what belongs to no pixel: its words, its term; else term is NULL */
+	double pixels[2], loss[2];          /* in A, in B */
+	double gradient[2], iou[2];         /* share of the gradient; NaN: none */
+};
+struct seg_diff {
+	const char *name[2];                /* of the files; borrowed */
+	struct seg_json *side[2];           /* the ledgers; rows borrow their words */
+	double samples[2], pixels[2], loss[2];
+	struct seg_diff_row *row, *channel; /* nrow, nchannel; largest change first, equal ones in the ledger's order */
+	int nrow, nchannel;                 /* nchannel 0: the loss has no channels */
+	int other_pixels;                   /* a class has other pixels in B than in A: compared all the same, and said */
+	double rounding;                    /* the rows' changes, added in their order, and this are the loss's */
+};
+/* Read two files that seg_audit_json wrote; b NULL or "-": stdin.  SEG_EDATA names the file: no JSON, no
+ * ledger, another loss (by its words and by its terms' formulas), other classes.  Free it in any case. */
+int seg_diff_read(struct seg_diff *d, const char *a, const char *b);
+void seg_diff_free(struct seg_diff *d);
+int seg_diff_text(const struct seg_diff *d, int colour, struct seg_buf *b);
+struct seg_json *seg_diff_json(const struct seg_diff *d);
 
 /* The recipes as a table for people. */
 int seg_recipe_text(struct seg_buf *b);

@@ -104,20 +104,12 @@ static int worst(const struct seg_confusion *c)
 
 /* ---- tables ---- */
 
-/* One way of writing for all losses of a table, so that columns can be compared by eye. */
 static const char *loss_format(const struct seg_ledger *g)
 {
 	double most = fabs(g->total);
 	for (int t = 0; t < g->nterm; t++)
 		most = fmax(most, fabs(seg_ledger_of_term(g, t)));
-	return most >= 1e5 ? "%.6g" : most >= 1e-2 || most == 0 ? "%.6f" : "%.3e";
-}
-
-static void number(struct seg_table *t, const char *fmt, double v)
-{
-	char text[48];
-	snprintf(text, sizeof text, fmt, v + 0.0 == 0 ? 0.0 : v);
-	seg_table_cell(t, "%s", v == 0 ? "0" : text);
+	return seg_text_format(most);
 }
 
 static void iou(struct seg_table *t, const struct seg_confusion *c, int k, int bad, const char *mark)
@@ -164,8 +156,8 @@ static void by_pixel(const struct seg_ledger *g, const struct seg_confusion *c,
 		else if (g->weighted)
 			seg_table_cell(t, "-");
 		for (int j = 0; j < nt; j++)
-			number(t, fmt, seg_ledger_of_pixel(g, j, i));
-		number(t, fmt, v);
+			seg_table_number(t, fmt, seg_ledger_of_pixel(g, j, i));
+		seg_table_number(t, fmt, v);
 		seg_table_cell(t, "%s", seg_text_share(v, g->total));
 		seg_table_cell(t, "%s", seg_text_share(grad(g, i, -1), gsum));
 		iou(t, c, i, i == bad, nt ? "<-" : "<- worst");
@@ -180,17 +172,17 @@ static void by_pixel(const struct seg_ledger *g, const struct seg_confusion *c,
 			seg_table_cell(t, " ");
 		for (int j = 0; j < nt; j++)
 			if (g->row[r].term == j)
-				number(t, fmt, v);
+				seg_table_number(t, fmt, v);
 			else
 				seg_table_cell(t, " ");
-		number(t, fmt, v);
+		seg_table_number(t, fmt, v);
 		seg_table_cell(t, "%s", seg_text_share(v, g->total));
 		seg_table_end(t);
 	}
 	seg_table_cell(t, "rounding");
 	for (int j = 0; j < 2 + g->weighted + nt; j++)
 		seg_table_cell(t, " ");
-	number(t, "%.0e", g->rounding);
+	seg_table_number(t, "%.0e", g->rounding);
 	seg_table_end(t);
 	seg_table_cell(t, "the loss");
 	seg_table_cell(t, "%s", seg_text_count(pixels));
@@ -198,8 +190,8 @@ static void by_pixel(const struct seg_ledger *g, const struct seg_confusion *c,
 	if (g->weighted)
 		seg_table_cell(t, "%s", seg_text_count(total_weight(g)));
 	for (int j = 0; j < nt; j++)
-		number(t, fmt, seg_ledger_of_term(g, j));
-	number(t, fmt, g->total);
+		seg_table_number(t, fmt, seg_ledger_of_term(g, j));
+	seg_table_number(t, fmt, g->total);
 	seg_table_cell(t, "%s", seg_text_share(g->total, g->total));
 	seg_table_end(t);
 }
@@ -237,12 +229,12 @@ static void by_channel(const struct seg_ledger *g, const struct seg_confusion *c
 		seg_table_cell(t, "%s", k < g->nclass ? classes[k] : "no channel");
 		for (int present = 1; present >= 0; present--)
 			if (k < g->nclass)
-				number(t, fmt, of_channel(g, -1, k, present));
+				seg_table_number(t, fmt, of_channel(g, -1, k, present));
 			else
 				seg_table_cell(t, " ");
 		if (rows)
-			number(t, fmt, of_rows(g, -1, k));
-		number(t, fmt, v);
+			seg_table_number(t, fmt, of_rows(g, -1, k));
+		seg_table_number(t, fmt, v);
 		seg_table_cell(t, "%s", seg_text_share(v, g->total));
 		if (k < g->nclass) {
 			seg_table_cell(t, "%s", seg_text_share(grad(g, -1, k), gsum));

@@ -64,6 +64,13 @@ void seg_table_cell(struct seg_table *t, const char *fmt, ...)
 	va_end(ap);
 }
 
+void seg_table_number(struct seg_table *t, const char *fmt, double v)
+{
+	char text[48];
+	snprintf(text, sizeof text, fmt, v);
+	seg_table_cell(t, "%s", v == 0 ? "0" : text);
+}
+
 void seg_table_end(struct seg_table *t)
 {
 	if (line(t))
@@ -197,10 +204,15 @@ const char *seg_text_value(double v)
 const char *seg_text_share(double part, double whole)
 {
 	char *out = ring();
-	double s = whole != 0 ? 100 * part / whole : part == 0 ? 0 : NAN;
+	double s = whole != 0 ? 100 * part / whole + 0.0 : part == 0 ? 0 : NAN;
 	if (s != s)
 		snprintf(out, 48, "-");
 	else
 		snprintf(out, 48, fabs(s) >= 9.995 || s == 0 ? "%.1f %%" : "%.2f %%", s);
 	return out;
+}
+
+const char *seg_text_format(double most)
+{
+	return most >= 1e5 ? "%.6g" : most >= 1e-2 || most == 0 ? "%.6f" : "%.3e";
 }
