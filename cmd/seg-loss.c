@@ -8,7 +8,7 @@
 #include "seg/parallel.h"
 #include "seg/report.h"
 
-enum { AS = CMD_LONG, BATCH, CACHE, DIFF, EXPLAIN, FIELD, GRADIENT, JSON, LEDGER, LEVEL, LIST, MAP, PRECISION, RECIPES, REPORT };
+enum { AS = CMD_LONG, BATCH, CACHE, DIFF, EXPLAIN, FIELD, GRADIENT, JSON, LEDGER, LEVEL, LIST, MAP, PRECISION, RECIPES, REPORT, WORST };
 
 static const struct cmd_opt options[] = {
 	{AS, "as", "LIST", "what others would print: keras3,torch,..., recipes, or all"},
@@ -28,11 +28,12 @@ static const struct cmd_opt options[] = {
 	{RECIPES, "recipes", "FILE", "further definitions"},
 	{REPORT, "report", "FILE", "write there instead of stdout"},
 	{'@', "threads", "N", "threads (default: processors)"},
+	{WORST, "worst", "N", "the N samples and the N windows of samples with most of the loss"},
 	{0},
 };
 static const struct cmd self = {"seg-loss",
 	"[-@ N] [-l LOSS] [--as LIST] [--batch B] [--cache BYTES] [--diff LEDGER] [--explain] [--field] [--gradient] [--json] "
-	"[--ledger] [--level L] [--list] [--map] [--precision f32|f64] [--recipes FILE] [--report FILE] [FILE]",
+	"[--ledger] [--level L] [--list] [--map] [--precision f32|f64] [--recipes FILE] [--report FILE] [--worst N] [FILE]",
 	"evaluate a loss, explain it, take it apart", options};
 
 static char *listing(void)
@@ -121,6 +122,7 @@ int main(int argc, char **argv)
 			ask.recipes = recipes;
 			break;
 		case REPORT: out = cmd_arg; break;
+		case WORST: ask.worst = (int)cmd_int("--worst", cmd_arg, 1, 10000); break;
 		}
 	if (argc - cmd_ind > 1 && diff)
 		cmd_usage("--diff: more than two ledgers");
@@ -129,9 +131,9 @@ int main(int argc, char **argv)
 	ask.in = cmd_ind < argc ? argv[cmd_ind] : NULL;
 	ask.level = cmd_level(level);
 	int stream = ask.map || ask.gradient;
-	if (ask.field && (ask.ledger || ask.explain || ask.batch || ask.as || stream))
+	if (ask.field && (ask.ledger || ask.explain || ask.batch || ask.as || ask.worst || stream))
 		cmd_usage("--field prints values and nothing else");
-	if (diff && (ask.loss || ask.recipes || ask.explain || ask.batch || ask.as || ask.field || stream || list))
+	if (diff && (ask.loss || ask.recipes || ask.explain || ask.batch || ask.as || ask.field || ask.worst || stream || list))
 		cmd_usage("--diff reads two ledgers and no stream; only --json and --report go with it");
 	if (stream)
 		cmd_binary_stdout();

@@ -1,5 +1,5 @@
 """seg-loss on the question's situation against the numbers worked out for it in float64, and the
-ledger of every recipe on random streams; ledgers subtracted.  Prints ok and not ok lines."""
+ledger of every recipe on random streams; ledgers subtracted; the worst.  Prints ok and not ok lines."""
 import json, os, re, subprocess, sys
 
 import numpy as np
@@ -227,3 +227,54 @@ for files, status, want in ((("a.json", "other.json"), 1, "^seg-loss: other.json
     if p.returncode != status or not re.search(want, p.stderr) or p.stderr.count("\n") != 1 or p.stdout:
         bad.append(f"{files}: status {p.returncode}, {p.stderr}")
 result("--diff: what cannot be compared is refused, in one line", bad)
+
+# --worst: samples and windows against the maps
+rng = np.random.default_rng(12)
+large = []
+for i, (h, w) in enumerate(((70, 130), (64, 64), (20, 200), (70, 130), (128, 65))):
+    m = (rng.random((h, w, 3)) < 0.2).astype("u1")
+    large.append((f"w{i}" + "x" * 60 * (i == 3), {"image.npy": np.zeros((h, w, 1), "u1"), "mask.npy": m,
+                                                   "logit.npy": rng.normal(size=(h, w, 3)).astype("f4")}))
+large[3] = (large[3][0], {k: v.copy() for k, v in large[0][1].items()})  # a tie: the first comes first
+segpy.write("large.seg", segpy.header("abc", "multilabel", head="sigmoid"), large)
+bad = []
+for text in "mean[n,y,x,k](bce)", "mean[n,k](1 - dice[y,x]) + mean[n,y,x](mean[k](bce)) + 2":
+    subprocess.run(["seg-loss", "--map", "--report", "r.json", "-l", text, "large.seg"], stdout=open("map.seg", "wb"), timeout=60)
+    j = json.loads(loss("large.seg", text, "--json", "--worst", "6", "--batch", "2"))
+    g, top = j["ledger"], j["worst"]
+    want = []
+    for key, e in segpy.read("map.seg")[1]:
+        m = e["loss.npy"].astype("f8")
+        want += [(key, y, x, *m[y:y + 64, x:x + 64].shape, m[y:y + 64, x:x + 64].sum()) for y in range(0, m.shape[0], 64) for x in range(0, m.shape[1], 64)]
+    want.sort(key=lambda v: -v[5])
+    got = [tuple(r[k] for k in ("key", "y", "x", "height", "width", "loss")) for r in top["windows"]]
+    if len(got) != 6 or any(a[:5] != b[:5] or abs(a[5] - b[5]) > 1e-7 * abs(b[5]) for a, b in zip(got, want)):
+        bad.append(f"{text}: windows {got}, want {want[:6]}")
+    no_pixel = sum(r["loss"] for r in g["rows"])
+    if abs(top["no_pixel"] - no_pixel) > 1e-15 or abs(sum(v[5] for v in want) + no_pixel - j["loss"]) > 1e-7:
+        bad.append(f"{text}: in no pixel {top['no_pixel']}, want {no_pixel}")
+    samples = sorted(g["samples"], key=lambda v: -v["loss"])
+    if [(r["key"], r["loss"]) for r in top["samples"]] != [(r["key"], r["loss"]) for r in samples]:
+        bad.append(f"{text}: samples {top['samples']}, want {samples}")
+    if abs(top["samples_loss"] + top["no_sample"] + g["rounding"] - j["loss"]) > 1e-14 or (top["no_sample"] != 0) != ("+ 2" in text):
+        bad.append(f"{text}: samples hold {top['samples_loss']}, in none {top['no_sample']}, loss {j['loss']}")
+    two = json.loads(loss("large.seg", text, "--json", "--worst", "2"))["worst"]
+    if two["windows"] != top["windows"][:2] or two["samples"] != top["samples"][:2]:
+        bad.append(f"{text}: two are not the first two of six")
+    out = [loss("large.seg", text, "--worst", "5", "-@", t) for t in "124"]
+    if out[0] != out[1] or out[0] != out[2] or max(map(len, out[0].splitlines())) > 100:
+        bad.append(out[0])
+    if ("! pixels lower" in out[0]) != ("dice" in text) or "windows of 64 x 64 pixels" not in out[0]:
+        bad.append(out[0])
+for weights in "[1,0,0]", "[0,0,9]":
+    text = f"mean[n,y,x](class_weight({weights})*mean[k](bce))"
+    r = json.loads(loss("large.seg", text, "--json", "--worst", "1"))["worst"]["samples"][0]
+    segpy.write("one.seg", segpy.header("abc", "multilabel", head="sigmoid"), [s for s in large if s[0] == r["key"]])
+    own = {c["name"]: c["iou"] for c in json.loads(loss("one.seg", text, "--json"))["classes"]}
+    if weights == "[0,0,9]" and r["pixel_class"] != "c" or r["iou"] != own.get(r["pixel_class"]):
+        bad.append(f"{r}, want IoU {own}")
+for args in ("--worst", "0"), ("--worst", "x"), ("--worst", "2", "--field"), ("--worst", "2", "--diff", "a.json"):
+    p = subprocess.run(["seg-loss", *args, "large.seg"], capture_output=True, text=True)
+    if p.returncode != 2 or p.stderr.count("\n") != 1:
+        bad.append(f"{args}: status {p.returncode}, {p.stderr}")
+result("--worst: windows are sums of the map, samples those of the ledger, ties and threads", bad)

@@ -111,9 +111,44 @@ int seg_ledger_text(const struct seg_ledger *g, const struct seg_confusion *c,
     const char *const *classes, int colour, struct seg_buf *b);
 struct seg_json *seg_ledger_json(const struct seg_ledger *g, const struct seg_confusion *c,
     const char *const *classes);
+/* A pixel class as it is called: a class's name, "no class", "ignored". */
+const char *seg_ledger_class(const struct seg_ledger *g, const char *const *classes, int pixel);
 /* The rows of the classes, as an array of objects. */
 struct seg_json *seg_ledger_classes(const struct seg_ledger *g, const struct seg_confusion *c,
     const char *const *classes);
+
+/* ---- samples, and windows of samples, that carry most of the loss ----
+ * Each sample's [H,W] is cut into windows of SEG_WINDOW x SEG_WINDOW from its first pixel on, the last ones
+ * smaller.  A window's loss is the sum of its map (seg_ledger_sample); a sample's has its rows without
+ * pixels, too.  The largest come first; of equal ones the first in the stream, then the upper, the left. */
+enum { SEG_WINDOW = 64 };
+struct seg_spot {
+	char key[SEG_KEY + 1];
+	size_t y, x, height, width;
+	double loss;
+	int class;                      /* samples: the pixel class with most of it, by size */
+	double of_class, iou;           /* its part; its IoU in the sample, or NaN */
+};
+struct seg_worst {
+	int cap, nsample, nwindow;      /* at most cap of each */
+	struct seg_spot *sample, *window;
+	size_t samples, windows;        /* seen */
+	double in_samples, in_windows;  /* the loss of all that were seen */
+	double of_samples;              /* the ledger's rows that belong to samples */
+};
+int seg_worst_new(struct seg_worst *w, int n);
+void seg_worst_free(struct seg_worst *w);
+void seg_worst_clear(struct seg_worst *w); /* forget what was seen */
+/* Look at one sample, as seg_ledger_sample left block and map; c has its counts alone. */
+void seg_worst_sample(struct seg_worst *w, const struct seg_ledger *g, const struct seg_loss_sample *s,
+    const double *block, const double *map, const struct seg_confusion *c);
+/* other saw what follows in the stream. */
+void seg_worst_merge(struct seg_worst *w, const struct seg_worst *other);
+/* After all samples were added to g, before seg_ledger_rest; what is said needs both. */
+void seg_worst_rows(struct seg_worst *w, const struct seg_ledger *g);
+int seg_worst_text(const struct seg_worst *w, const struct seg_ledger *g, const char *const *classes, int colour,
+    struct seg_buf *b);
+struct seg_json *seg_worst_json(const struct seg_worst *w, const struct seg_ledger *g, const char *const *classes);
 
 /* ---- the explanation: the tree in order of evaluation, with what the data say ---- */
 struct seg_step {
@@ -217,6 +252,7 @@ struct seg_ask {
 	int map, gradient;    /* write the stream to stdout with KEY.loss.npy, KEY.grad.npy */
 	int level;            /* of what is written, as seg_sample_pack */
 	int f64, threads;
+	int worst;            /* how many samples and windows, see seg_worst; 0: none */
 	size_t batch, cache;  /* batch 0: none; cache: bytes of stdin kept in memory */
 };
 struct seg_audit {
@@ -231,6 +267,7 @@ struct seg_audit {
 	struct seg_ledger *ledger;
 	struct seg_explain *explain;
 	struct seg_confusion confusion;
+	struct seg_worst worst; /* cap 0: not asked for */
 	struct seg_other *other; /* nother of them */
 	size_t nother;
 	struct seg_json *field; /* values as nested arrays, in the order of `axes` */

@@ -71,7 +71,7 @@ struct gather {
 	size_t first;       /* of the samples now in parallel */
 	double **ledger, **explain;
 	struct seg_confusion *confusion;
-	char **key;
+	struct seg_worst *worst;
 };
 
 static int look(void *arg, size_t j, int t)
@@ -80,19 +80,27 @@ static int look(void *arg, size_t j, int t)
 	struct seg_audit *a = g->a;
 	struct seg_loss_sample s;
 	float *dz = NULL;
+	double *map = NULL;
 	int rc = g->src->get(g->src->arg, g->first + j, t, &s);
 	if (rc < 0)
 		return rc;
 	dz = seg_alloc(s.h * s.w, (size_t)a->header->nclass * sizeof *dz);
 	rc = dz ? seg_loss_gradient(a->l, g->st, &s, dz) : SEG_ENOMEM;
+	if (rc == SEG_OK && a->worst.cap && !(map = seg_alloc(s.h * s.w, sizeof *map)))
+		rc = SEG_ENOMEM;
 	if (rc == SEG_OK)
-		rc = seg_ledger_sample(a->ledger, g->st, &s, dz, g->ledger[j], NULL);
+		rc = seg_ledger_sample(a->ledger, g->st, &s, dz, g->ledger[j], map);
 	if (rc == SEG_OK && a->explain)
 		rc = seg_explain_sample(a->explain, g->st, &s, dz, g->explain[j]);
 	if (rc == SEG_OK)
 		rc = seg_confusion_add(&g->confusion[j], &s, NULL);
+	if (rc == SEG_OK && a->worst.cap) {
+		seg_worst_clear(&g->worst[j]);
+		seg_worst_sample(&g->worst[j], a->ledger, &s, g->ledger[j], map, &g->confusion[j]);
+	}
 	if (rc == SEG_OK && !(a->key[g->first + j] = seg_strdup(s.key)))
 		rc = SEG_ENOMEM;
+	free(map);
 	free(dz);
 	g->src->put(g->src->arg, g->first + j, t, &s);
 	return rc;
@@ -103,12 +111,14 @@ static int gather_room(struct gather *g, size_t n)
 	g->ledger = seg_alloc(n, sizeof *g->ledger);
 	g->explain = seg_alloc(n, sizeof *g->explain);
 	g->confusion = seg_alloc(n, sizeof *g->confusion);
-	if (!g->ledger || !g->explain || !g->confusion)
+	g->worst = seg_alloc(n, sizeof *g->worst);
+	if (!g->ledger || !g->explain || !g->confusion || !g->worst)
 		return SEG_ENOMEM;
 	for (size_t j = 0; j < n; j++) {
 		g->ledger[j] = seg_alloc(seg_ledger_block(g->a->ledger), sizeof **g->ledger);
 		g->explain[j] = seg_alloc(g->a->explain ? seg_explain_block(g->a->explain) : 0, sizeof **g->explain);
-		if (!g->ledger[j] || !g->explain[j])
+		if (!g->ledger[j] || !g->explain[j] ||
+		    (g->a->worst.cap && seg_worst_new(&g->worst[j], g->a->worst.cap) < 0))
 			return SEG_ENOMEM;
 	}
 	return SEG_OK;
@@ -134,6 +144,7 @@ static int gather(struct seg_audit *a, const struct seg_loss_state *st, const st
 				seg_ledger_add(a->ledger, g.ledger[j], 1);
 				a->of_sample[g.first + j] = seg_ledger_of_sample(a->ledger, g.ledger[j]);
 				seg_confusion_merge(&a->confusion, &g.confusion[j]);
+				seg_worst_merge(&a->worst, &g.worst[j]);
 			}
 			if (rc == SEG_OK && a->explain)
 				seg_explain_add(a->explain, g.explain[j]);
@@ -145,10 +156,13 @@ static int gather(struct seg_audit *a, const struct seg_loss_state *st, const st
 			free(g.ledger[j]);
 		if (g.explain)
 			free(g.explain[j]);
+		if (g.worst)
+			seg_worst_free(&g.worst[j]);
 	}
 	free(g.ledger);
 	free(g.explain);
 	free(g.confusion);
+	free(g.worst);
 	return rc;
 }
 
@@ -160,6 +174,7 @@ static int rest(struct seg_audit *a, const struct seg_loss_state *st, const stru
 	int rc = src->get(src->arg, 0, 0, &s);
 	if (rc < 0)
 		return rc;
+	seg_worst_rows(&a->worst, a->ledger);
 	rc = seg_ledger_rest(a->ledger, st, &s, 1);
 	if (rc == SEG_OK && a->explain)
 		rc = seg_explain_rest(a->explain, st, &s, classes);
@@ -255,12 +270,14 @@ static int prepare(struct seg_audit *a, const struct seg_ask *ask, unsigned w_ax
 	a->loss = ask->loss ? ask->loss
 	    : a->header->task == SEG_MULTILABEL ? "@keras3.binary_crossentropy" : "@torch.cross_entropy";
 	int rc = seg_loss_compile(&a->l, a->loss, &env);
-	if (rc < 0 || !(ask->ledger || ask->explain || ask->map || ask->gradient))
+	if (rc < 0 || !(ask->ledger || ask->explain || ask->map || ask->gradient || ask->worst))
 		return rc;
 	a->of_sample = seg_alloc(a->nsample, sizeof *a->of_sample);
 	a->key = seg_alloc(a->nsample, sizeof *a->key);
 	if (!a->of_sample || !a->key)
 		return SEG_ENOMEM;
+	if (ask->worst && (rc = seg_worst_new(&a->worst, ask->worst)) < 0)
+		return rc;
 	rc = seg_ledger_new(&a->ledger, a->l);
 	return rc < 0 || !ask->explain ? rc : seg_explain_new(&a->explain, a->l, a->ledger);
 }
@@ -329,6 +346,7 @@ void seg_audit_free(struct seg_audit *a)
 	free(a->key);
 	free(a->of_sample);
 	seg_confusion_free(&a->confusion);
+	seg_worst_free(&a->worst);
 	seg_explain_free(a->explain);
 	seg_ledger_free(a->ledger);
 	seg_loss_free(a->l);
@@ -361,6 +379,10 @@ int seg_audit_text(const struct seg_audit *a, int colour, struct seg_buf *b)
 	if (rc == SEG_OK && a->ledger) {
 		rc = seg_buf_printf(b, "\n");
 		rc = rc < 0 ? rc : seg_ledger_text(a->ledger, &a->confusion, classes, colour, b);
+	}
+	if (rc == SEG_OK && a->worst.cap) {
+		rc = seg_buf_printf(b, "\n");
+		rc = rc < 0 ? rc : seg_worst_text(&a->worst, a->ledger, classes, colour, b);
 	}
 	if (rc == SEG_OK && a->nother) {
 		rc = seg_buf_printf(b, "\n");
@@ -404,6 +426,8 @@ struct seg_json *seg_audit_json(const struct seg_audit *a)
 	} else {
 		seg_json_free(samples);
 	}
+	if (a->worst.cap)
+		seg_json_set(o, "worst", seg_worst_json(&a->worst, a->ledger, classes));
 	if (a->nother)
 		seg_json_set(o, "as", seg_others_json(a->other, a->nother));
 	if (a->explain)

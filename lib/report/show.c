@@ -88,9 +88,9 @@ static double total_weight(const struct seg_ledger *g)
 	return sum;
 }
 
-static const char *class_name(const struct seg_ledger *g, const char *const *classes, int c)
+const char *seg_ledger_class(const struct seg_ledger *g, const char *const *classes, int pixel)
 {
-	return c < g->nclass ? classes[c] : c == g->nclass ? "no class" : "ignored";
+	return pixel < g->nclass ? classes[pixel] : pixel == g->nclass ? "no class" : "ignored";
 }
 
 static int worst(const struct seg_confusion *c)
@@ -148,7 +148,7 @@ static void by_pixel(const struct seg_ledger *g, const struct seg_confusion *c,
 		if (i >= g->nclass && g->pixels[i] == 0)
 			continue;
 		double v = seg_ledger_of_pixel(g, -1, i);
-		seg_table_cell(t, "%s", class_name(g, classes, i));
+		seg_table_cell(t, "%s", seg_ledger_class(g, classes, i));
 		seg_table_cell(t, "%s", seg_text_count(g->pixels[i]));
 		seg_table_cell(t, "%s", seg_text_share(g->pixels[i], pixels));
 		if (g->weighted && g->pixels[i] > 0)
@@ -422,7 +422,7 @@ static struct seg_json *class_json(const struct seg_ledger *g, const struct seg_
 {
 	struct seg_json *o = seg_json_object(), *terms = seg_json_object();
 	double v = seg_ledger_of_pixel(g, -1, i), gsum = grad(g, -1, -1);
-	seg_json_set(o, "name", seg_json_str(class_name(g, classes, i)));
+	seg_json_set(o, "name", seg_json_str(seg_ledger_class(g, classes, i)));
 	seg_json_set(o, "pixels", seg_json_int((long long)g->pixels[i]));
 	if (g->weighted)
 		seg_json_set(o, "weight", seg_json_num(g->weight[i]));
@@ -472,7 +472,7 @@ struct seg_json *seg_ledger_json(const struct seg_ledger *g, const struct seg_co
 						continue;
 					struct seg_json *j = seg_json_object();
 					seg_json_set(j, "term", seg_json_str(g->term[t]));
-					seg_json_set(j, "pixel_class", seg_json_str(class_name(g, classes, i)));
+					seg_json_set(j, "pixel_class", seg_json_str(seg_ledger_class(g, classes, i)));
 					seg_json_set(j, "channel", k < g->nclass ? seg_json_str(classes[k]) : seg_json_null());
 					seg_json_set(j, "present", seg_json_bool(b));
 					seg_json_set(j, "loss", seg_json_num(v));
