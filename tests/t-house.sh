@@ -4,7 +4,7 @@
 cd "$TOP" || exit 1
 
 floor_of() { case $1 in
-	err|mem|file|hash|rng|math|parallel|isa|json) echo base ;;
+	err|mem|file|hash|rng|exact|math|parallel|isa|json) echo base ;;
 	tensor|stream) echo stream ;;
 	image|transform|synth) echo image ;;
 	loss|confusion) echo loss ;;

@@ -138,9 +138,9 @@ says "threshold of no class" 2 "no class 'x'" sh -c 'seg-iou --threshold x=0.3 <
 says "empty input" 3 "seg-iou" sh -c 'seg-iou < /dev/null'
 is "a file by name" "$(seg-iou dash.seg)" "$(seg-iou < dash.seg)"
 status "full disk" 1 sh -c 'seg-iou < dash.seg > /dev/full'
-is "0/0 is a dash" "$(seg-iou < dash.seg)" "class       pixels          tp          fp          fn     IoU    Dice precision  recall
-matrix          24          24           0           0  1.0000  1.0000    1.0000  1.0000
-oxide            0           0           0           0       -       -         -       -
+is "0/0 is a dash" "$(seg-iou < dash.seg)" "class   pixels  tp  fp  fn     IoU    Dice  precision  recall
+matrix      24  24   0   0  1.0000  1.0000     1.0000  1.0000
+oxide        0   0   0   0       -       -          -       -
 mean IoU 1.0000 over the 1 of 2 classes present (tp + fp + fn > 0)
 pixels 24, ignored 0, samples 1
 rule: multiclass: the first maximum over the classes"
@@ -174,4 +174,53 @@ P
 is "--per-image and --as against NumPy" "$why" ""
 says "--as: no such project" 2 "'caffe' is none of" seg-iou --as caffe img.seg
 says "--as and --per-image" 2 "rules of its own" seg-iou --as all --per-image img.seg
+# Weights of pixels: [H,W], [H,W,K], none; overlapping masks and labels.
+why=$($PYTHON - <<'P' 2>&1
+import json, subprocess, numpy as np, segpy
+rng = np.random.default_rng(9)
+run = lambda f, *a: json.loads(subprocess.run(["seg-iou", "--json", *a, f], capture_output=True, check=True).stdout)
+K, sizes = 3, [(20, 17), (5, 3), (16, 16), (33, 40)]
+for task in "multiclass", "multilabel":
+    recs, sums = [], np.zeros((3, K))
+    for i, (h, w) in enumerate(sizes):
+        p = rng.random((h, w, K)).astype("f4")
+        e = {"pred.npy": p}
+        if task == "multiclass":
+            y = rng.integers(0, K, (h, w)).astype("u1")
+            y[rng.random((h, w)) < .1] = 255
+            e["label.npy"] = y
+            t, valid, g = y[..., None] == np.arange(K), (y != 255)[..., None], p.argmax(-1)[..., None] == np.arange(K)
+        else:
+            t = rng.random((h, w, K)) < .4
+            e["mask.npy"] = t.astype("u1")
+            valid, g = True, p > .5
+        wt = [None, rng.random((h, w, K)) * 10, rng.random((h, w)), rng.random((h, w)) / 3][i]
+        f = np.ones((h, w, 1))
+        if wt is not None:
+            e["weight.npy"] = wt.astype("f4")
+            f = e["weight.npy"].astype("f8").reshape(h, w, -1)
+        f = np.broadcast_to(f, (h, w, K)) * valid
+        sums += [(f * (t & g)).sum((0, 1)), (f * (~t & g)).sum((0, 1)), (f * (t & ~g)).sum((0, 1))]
+        recs.append((f"s{i}", e))
+    head = segpy.header(["a", "b", "c"], task, ignore=255, head="softmax" if task == "multiclass" else "sigmoid")
+    segpy.write(f"w-{task}.seg", head, recs)
+    segpy.write("back.seg", head, recs[::-1])
+    j = run(f"w-{task}.seg", "--weights", "--per-image")
+    assert j["counts"] == "weights"
+    got = np.array([[c[n] for c in j["classes"]] for n in ("tp", "fp", "fn")])
+    assert np.allclose(got, sums, rtol=1e-13, atol=0), (got, sums)
+    assert np.allclose([c["iou"] for c in j["classes"]], sums[0] / sums.sum(0), rtol=1e-13, atol=0)
+    assert all(sum(x) == c[n] for c in j["classes"] for x, n in zip(c["exact"], ("tp", "fp", "fn"))), "exact"
+    for same in run(f"w-{task}.seg", "--weights", "--per-image", "-@", "3"), run("back.seg", "--weights", "--per-image", "-@", "1"):
+        assert j == same, "the same bits in any order"
+    plain = run(f"w-{task}.seg")
+    assert plain["counts"] == "pixels" and plain["pixels"] == j["pixels"] and type(plain["classes"][0]["tp"]) is int
+segpy.write("minus.seg", head, [("m", {**e, "weight.npy": np.where(np.arange(h * w).reshape(h, w) == 41, -1, 1).astype("f4")})])
+P
+)
+is "--weights against NumPy" "$why" ""
+says "a weight below 0" 1 "sample m: weight.npy is -1 at y 1 x 1, class 0" seg-iou --weights minus.seg
+match "text says that counts are weights" "$(seg-iou --weights w-multiclass.seg)" "^class +weight +tp"
+match "and how" "$(seg-iou --weights w-multiclass.seg)" "^counts: sums of weight.npy"
+says "--as and --weights" 2 "rules of its own" seg-iou --as all --weights img.seg
 finish

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "seg/err.h"
+#include "seg/exact.h"
 #include "seg/file.h"
 #include "seg/hash.h"
 #include "seg/json.h"
@@ -215,12 +216,38 @@ static void loops(void **state)
 	assert_int_equal(seg_parallel(3, 0, square, v), SEG_OK);
 }
 
+static void exact_sums(void **state)
+{
+	(void)state;
+	static const double v[] = {0x1p-149, 3, 0x1.fffffffffffffp100, 0x1p-53, 0, 1e22, 0x1p-60, 0.1, 0x1p-390};
+	enum { N = sizeof v / sizeof *v };
+	struct seg_exact up = {0}, down = {0}, half[2] = {0}, again = {0};
+	for (int i = 0; i < N; i++) {
+		seg_exact_add(&up, v[i]);
+		seg_exact_add(&down, v[N - 1 - i]);
+		seg_exact_add(&half[i % 2], v[i]);
+	}
+	seg_exact_merge(&half[0], &half[1]);
+	assert_memory_equal(&up, &down, sizeof up);
+	assert_memory_equal(&up, &half[0], sizeof up);
+	double part[SEG_EXACT_PARTS];
+	int n = seg_exact_parts(&up, part);
+	for (int i = 0; i < n; i++)
+		seg_exact_add(&again, part[i]);
+	assert_memory_equal(&up, &again, sizeof up);
+	assert_true(n >= 3 && part[0] > part[1] && part[n - 1] == 0x1p-390);
+	struct seg_exact tenths = {0}, none = {0};
+	for (int i = 0; i < 1 << 20; i++)
+		seg_exact_add(&tenths, 0.1);
+	assert_true(seg_exact_value(&tenths) == 0x1p20 * 0.1 && seg_exact_value(&none) == 0 && !seg_exact_parts(&none, part));
+}
+
 int main(void)
 {
 	const struct CMUnitTest t[] = {
 		cmocka_unit_test(math_double), cmocka_unit_test(math_float), cmocka_unit_test(philox),
 		cmocka_unit_test(sha256), cmocka_unit_test(files), cmocka_unit_test(json),
-		cmocka_unit_test(flow), cmocka_unit_test(loops),
+		cmocka_unit_test(flow), cmocka_unit_test(loops), cmocka_unit_test(exact_sums),
 	};
 	return cmocka_run_group_tests_name("base", t, NULL, NULL);
 }

@@ -108,6 +108,7 @@ struct seg_loss_sample {
 	enum { SEG_TRUTH_NONE, SEG_LABEL_U1, SEG_LABEL_U2, SEG_MASK_U1, SEG_MASK_F4 } kind;
 	long ignore;               /* this value of the truth means: not valid; -1 none */
 	const float *weight;       /* env.w_axes of [y,x,k] in C order; NULL: 1 */
+	int weight_k;              /* weight is [H,W,K], not [H,W]; for those who have no env */
 	double sample_weight;
 	const char *key;           /* for messages */
 	size_t index;              /* its place among the partials: who wins a max or min over n */

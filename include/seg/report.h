@@ -55,6 +55,17 @@ const char *seg_text_share(double part, double whole);
 /* The format for all losses of a table, so that columns can be compared by eye; most: the largest. */
 const char *seg_text_format(double most);
 
+/* ---- counts over a stream: the tables and the JSON of seg-iou ---- */
+struct seg_counts {
+	struct seg_header h;  /* classes and task */
+	double *threshold;    /* multilabel: one for each class */
+	size_t samples;
+	struct seg_confusion c;
+};
+void seg_counts_free(struct seg_counts *a);
+int seg_counts_text(const struct seg_counts *a, struct seg_buf *b);
+struct seg_json *seg_counts_json(const struct seg_counts *a); /* NULL: out of memory */
+
 /* ---- the ledger: the total taken apart ----
  * Cells are (term, pixel class, channel, present).  Terms: the summands of the loss, by name.
  * Pixel class: the first truth class 0..K-1 of the pixel, K for none, K+1 for ignored.  Channel:

@@ -7,19 +7,36 @@
 #include "seg/math.h"
 #include "seg/mem.h"
 
+int seg_confusion_like(struct seg_confusion *c, const struct seg_confusion *kind)
+{
+	size_t nk = (size_t)kind->nclass, n = 3 * nk;
+	*c = (struct seg_confusion){.nclass = kind->nclass, .multilabel = kind->multilabel, .weighted = kind->weighted,
+	    .per_image = kind->per_image};
+	c->tp = seg_alloc(n, sizeof *c->tp);
+	c->sample = seg_alloc(n, sizeof *c->sample);
+	c->weight = c->weighted ? seg_alloc(n, sizeof *c->weight) : NULL;
+	c->image = c->per_image ? seg_alloc(nk + 1, sizeof *c->image) : NULL;
+	c->nimage = c->per_image ? seg_alloc(nk + 1, sizeof *c->nimage) : NULL;
+	if (!c->tp || !c->sample || (c->weighted && !c->weight) || (c->per_image && (!c->image || !c->nimage))) {
+		seg_confusion_free(c);
+		return SEG_ENOMEM;
+	}
+	c->fp = c->tp + nk;
+	c->fn = c->fp + nk;
+	return SEG_OK;
+}
+
 int seg_confusion_new(struct seg_confusion *c, int nclass, int multilabel)
 {
-	*c = (struct seg_confusion){.nclass = nclass, .multilabel = multilabel};
-	c->tp = seg_alloc((size_t)nclass, 3 * sizeof *c->tp);
-	if (!c->tp)
-		return SEG_ENOMEM;
-	c->fp = c->tp + nclass;
-	c->fn = c->fp + nclass;
-	return SEG_OK;
+	return seg_confusion_like(c, &(struct seg_confusion){.nclass = nclass, .multilabel = multilabel});
 }
 
 void seg_confusion_free(struct seg_confusion *c)
 {
+	free(c->sample);
+	free(c->nimage);
+	free(c->image);
+	free(c->weight);
 	free(c->tp);
 	memset(c, 0, sizeof *c);
 }
@@ -79,13 +96,75 @@ static void above(const float *v, int logits, double threshold, signed char *gue
 		guess[i] = seg_sigmoidf(v[i]) > threshold;
 }
 
+/* The weights of class k in a block; 1: all are 0 or more. */
+static int weights(const struct seg_loss_sample *s, size_t i0, size_t n, size_t k, size_t nclass, float *w)
+{
+	size_t step = s->weight_k ? nclass : 1;
+	const float *from = s->weight + i0 * step + (s->weight_k ? k : 0);
+	int good = 1;
+	for (size_t i = 0; i < BLOCK; i++) {
+		w[i] = i < n ? from[i * step] : 0;
+		good &= w[i] >= 0;
+	}
+	return good;
+}
+
+/* A block's pixels of one class added to sum[0] (tp), sum[nk] (fp), sum[2 * nk] (fn); w NULL: 1 each. */
+static void tally(const signed char *t, const signed char *guess, const float *w, double *sum, size_t nk)
+{
+	if (w) {
+		for (int i = 0; i < BLOCK; i++)
+			if (t[i] >= 0 && (t[i] || guess[i]))
+				sum[t[i] ? guess[i] ? 0 : 2 * nk : nk] += w[i];
+		return;
+	}
+	unsigned tp = 0, fp = 0, fn = 0;
+	for (int i = 0; i < BLOCK; i++) {
+		tp += t[i] == 1 && guess[i];
+		fp += t[i] == 0 && guess[i];
+		fn += t[i] == 1 && !guess[i];
+	}
+	sum[0] += tp;
+	sum[nk] += fp;
+	sum[2 * nk] += fn;
+}
+
+static double ratio(double a, double b)
+{
+	return b == 0 ? SEG_NAN : a / b;
+}
+
+/* The sample's block is complete: to the sums over all samples. */
+static void gather(struct seg_confusion *c)
+{
+	int nk = c->nclass, have = 0;
+	double sum = 0, *v = c->sample;
+	for (int i = 0; i < 3 * nk; i++)
+		if (c->weighted)
+			seg_exact_add(&c->weight[i], v[i]);
+		else
+			c->tp[i] += (uint64_t)v[i]; /* tp, fp, fn are one block */
+	for (int k = 0; c->per_image && k <= nk; k++) {
+		double iou = k < nk ? ratio(v[k], v[k] + v[nk + k] + v[2 * nk + k]) : ratio(sum, have);
+		if (iou == iou) {
+			seg_exact_add(&c->image[k], iou);
+			c->nimage[k]++;
+			sum += iou;
+			have++;
+		}
+	}
+}
+
 int seg_confusion_add(struct seg_confusion *c, const struct seg_loss_sample *s, const double *threshold)
 {
 	const float *a = s->p ? s->p : s->z;
-	size_t ai = s->p ? s->pi : s->zi, ak = s->p ? s->pk : s->zk;
+	size_t ai = s->p ? s->pi : s->zi, ak = s->p ? s->pk : s->zk, nk = (size_t)c->nclass;
+	int weighted = c->weighted && s->weight;
+	uint64_t pixels = 0;
+	memset(c->sample, 0, 3 * nk * sizeof *c->sample);
 	for (size_t i0 = 0; i0 < s->h * s->w; i0 += BLOCK) {
 		size_t n = s->h * s->w - i0 < BLOCK ? s->h * s->w - i0 : BLOCK;
-		float v[BLOCK], best[BLOCK];
+		float v[BLOCK], best[BLOCK], w[BLOCK];
 		short first[BLOCK] = {0};
 		signed char t[BLOCK], guess[BLOCK], counts[BLOCK] = {0};
 		for (int k = 0; k < c->nclass; k++) {
@@ -103,7 +182,13 @@ int seg_confusion_add(struct seg_confusion *c, const struct seg_loss_sample *s, 
 			}
 		}
 		for (int k = 0; k < c->nclass; k++) {
-			unsigned tp = 0, fp = 0, fn = 0;
+			if (weighted && !weights(s, i0, n, (size_t)k, nk, w)) {
+				size_t i = 0;
+				while (w[i] >= 0)
+					i++;
+				return seg_fail(SEG_EDATA, "sample %s: weight.npy is %g at y %zu x %zu, class %d; counts need weights "
+				    "of 0 or more", s->key, (double)w[i], (i0 + i) / s->w, (i0 + i) % s->w, k);
+			}
 			if (c->multilabel) {
 				values(a + i0 * ai + (size_t)k * ak, ai, n, v);
 				above(v, !s->p, threshold ? threshold[k] : 0.5, guess);
@@ -112,22 +197,18 @@ int seg_confusion_add(struct seg_confusion *c, const struct seg_loss_sample *s, 
 					guess[i] = first[i] == k;
 			}
 			truth(s, i0, n, k, c->nclass, t);
-			for (int i = 0; i < BLOCK; i++) {
-				tp += t[i] == 1 && guess[i];
-				fp += t[i] == 0 && guess[i];
-				fn += t[i] == 1 && !guess[i];
+			tally(t, guess, weighted ? w : NULL, c->sample + k, nk);
+			for (int i = 0; i < BLOCK; i++)
 				counts[i] |= t[i] >= 0;
-			}
-			c->tp[k] += tp;
-			c->fp[k] += fp;
-			c->fn[k] += fn;
 		}
 		unsigned some = 0;
 		for (int i = 0; i < BLOCK; i++)
 			some += (unsigned)counts[i];
-		c->pixels += some;
-		c->ignored += n - some;
+		pixels += some;
 	}
+	c->pixels += pixels;
+	c->ignored += s->h * s->w - pixels;
+	gather(c);
 	return SEG_OK;
 }
 
@@ -135,33 +216,49 @@ void seg_confusion_merge(struct seg_confusion *c, const struct seg_confusion *ot
 {
 	c->pixels += other->pixels;
 	c->ignored += other->ignored;
-	for (int i = 0; i < 3 * c->nclass; i++)
-		c->tp[i] += other->tp[i]; /* tp, fp, fn are one block */
+	for (int i = 0; i < 3 * c->nclass; i++) {
+		c->tp[i] += other->tp[i];
+		if (c->weighted)
+			seg_exact_merge(&c->weight[i], &other->weight[i]);
+	}
+	for (int k = 0; c->per_image && k <= c->nclass; k++) {
+		seg_exact_merge(&c->image[k], &other->image[k]);
+		c->nimage[k] += other->nimage[k];
+	}
 }
 
-static double ratio(double a, double b)
+double seg_confusion_count(const struct seg_confusion *c, int i)
 {
-	return b == 0 ? SEG_NAN : a / b;
+	return c->weighted ? seg_exact_value(&c->weight[i]) : (double)c->tp[i];
 }
+
+static double tp(const struct seg_confusion *c, int k) { return seg_confusion_count(c, k); }
+static double fp(const struct seg_confusion *c, int k) { return seg_confusion_count(c, c->nclass + k); }
+static double fn(const struct seg_confusion *c, int k) { return seg_confusion_count(c, 2 * c->nclass + k); }
 
 double seg_iou(const struct seg_confusion *c, int k)
 {
-	return ratio((double)c->tp[k], (double)(c->tp[k] + c->fp[k] + c->fn[k]));
+	return ratio(tp(c, k), tp(c, k) + fp(c, k) + fn(c, k));
 }
 
 double seg_dice(const struct seg_confusion *c, int k)
 {
-	return ratio(2 * (double)c->tp[k], (double)(2 * c->tp[k] + c->fp[k] + c->fn[k]));
+	return ratio(2 * tp(c, k), 2 * tp(c, k) + fp(c, k) + fn(c, k));
 }
 
 double seg_precision(const struct seg_confusion *c, int k)
 {
-	return ratio((double)c->tp[k], (double)(c->tp[k] + c->fp[k]));
+	return ratio(tp(c, k), tp(c, k) + fp(c, k));
 }
 
 double seg_recall(const struct seg_confusion *c, int k)
 {
-	return ratio((double)c->tp[k], (double)(c->tp[k] + c->fn[k]));
+	return ratio(tp(c, k), tp(c, k) + fn(c, k));
+}
+
+double seg_image_iou(const struct seg_confusion *c, int k)
+{
+	return ratio(seg_exact_value(&c->image[k]), (double)c->nimage[k]);
 }
 
 double seg_mean_iou(const struct seg_confusion *c, int *present)

@@ -134,6 +134,7 @@ int seg_bind(const struct seg_header *h, const struct seg_sample *s, int need_tr
 	int rc = SEG_OK;
 	*out = (struct seg_loss_sample){.key = s->key, .sample_weight = 1, .pk = 1, .zk = 1};
 	out->pi = out->zi = (size_t)h->nclass;
+	out->weight_k = (seg_bind_weight(s) & SEG_K) != 0;
 	out->ignore = h->ignore == SEG_NOIGNORE ? -1 : h->ignore;
 	if (h->nclass < 1 && (need_truth || need_pred))
 		return seg_fail(SEG_EDATA, "the stream's header names no classes; load it with --classes");
