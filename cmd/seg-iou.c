@@ -11,18 +11,19 @@
 #include "seg/report.h"
 #include "seg/stream.h"
 
-enum { AS = CMD_LONG, JSON, PER_IMAGE, THRESHOLD, WEIGHTS };
+enum { AS = CMD_LONG, JSON, MERGE, PER_IMAGE, THRESHOLD, WEIGHTS };
 
 static const struct cmd_opt options[] = {
 	{'@', "threads", "N", "threads (all processors)"},
 	{AS, "as", "LIST", "mean IoU by the rules of keras,torchmetrics,monai,smp,kaggle or all"},
 	{JSON, "json", NULL, "one JSON object instead of a table"},
+	{MERGE, "merge", NULL, "the FILEs hold what --json printed: print their counts together"},
 	{PER_IMAGE, "per-image", NULL, "also the mean over images of each image's IoU"},
 	{THRESHOLD, "threshold", "LIST", "multilabel: NUMBER, or NAME=NUMBER,... (0.5)"},
 	{WEIGHTS, "weights", NULL, "count the weights of pixels (weight.npy) instead of pixels"},
 	{0},
 };
-static const struct cmd self = {"seg-iou", "[-@ N] [--as LIST] [--json] [--per-image] [--threshold LIST] [--weights] [FILE]",
+static const struct cmd self = {"seg-iou", "[-@ N] [--as LIST] [--json] [--merge] [--per-image] [--threshold LIST] [--weights] [FILE ...]",
 	"confusion counts, IoU, Dice, precision and recall per class", options};
 
 struct job {
@@ -187,6 +188,18 @@ static int by_others(const char *in, const char *list, int json, int threads)
 	return cmd_close(SEG_OK);
 }
 
+static int count(struct job *j, const char *in)
+{
+	struct seg_filter f = {.in = in, .out = "", .threads = j->threads, .header = header, .each = each, .after = after, .arg = j};
+	int rc = seg_filter(&f);
+	for (int t = 0; rc == SEG_OK && t < j->threads; t++) {
+		seg_confusion_merge(&j->all.c, &j->part[t]);
+		seg_confusion_free(&j->part[t]);
+	}
+	free(j->part);
+	return rc;
+}
+
 static int report(const struct seg_counts *a, int json)
 {
 	struct seg_buf b = {0};
@@ -205,33 +218,31 @@ int main(int argc, char **argv)
 {
 	struct job j = {.threads = seg_ncpu()};
 	const char *as = NULL;
-	int json = 0, rc = SEG_OK;
+	int json = 0, merge = 0, asked = 0, rc = SEG_OK;
 	cmd_start(&self);
 	for (int k; (k = cmd_next(argc, argv)) >= 0;)
 		switch (k) {
 		case '@': j.threads = (int)cmd_int("-@", cmd_arg, 1, 256); break;
 		case AS: as = cmd_arg; break;
 		case JSON: json = 1; break;
+		case MERGE: merge = 1; break;
 		case PER_IMAGE: j.kind.per_image = 1; break;
 		case THRESHOLD: j.threshold_text = (char *)cmd_arg; break;
 		case WEIGHTS: j.kind.weighted = 1; break;
 		}
-	if (argc - cmd_ind > 1)
+	asked = j.kind.per_image || j.kind.weighted || j.threshold_text;
+	if (argc - cmd_ind > 1 && !merge)
 		cmd_usage("one stream at a time");
-	if (as && (j.kind.per_image || j.kind.weighted || j.threshold_text))
-		cmd_usage("--as has rules of its own: no --per-image, no --threshold, no --weights");
+	if (merge && (as || asked))
+		cmd_usage("--merge prints what the files were counted with: no --as, --per-image, --threshold or --weights");
+	if (merge && argc == cmd_ind)
+		cmd_usage("--merge needs files that --json printed");
+	if (as && asked)
+		cmd_usage("--as has rules of its own: no --per-image, --threshold or --weights");
 	if (as)
 		return by_others(argv[cmd_ind], as, json, j.threads);
-	struct seg_filter f = {.in = argv[cmd_ind], .out = "", .threads = j.threads, .header = header, .each = each, .after = after,
-	                       .arg = &j};
-	if ((rc = seg_filter(&f)) < 0)
-		cmd_die(rc, NULL);
-	for (int t = 0; t < j.threads; t++) {
-		seg_confusion_merge(&j.all.c, &j.part[t]);
-		seg_confusion_free(&j.part[t]);
-	}
-	free(j.part);
-	if ((rc = report(&j.all, json)) < 0)
+	rc = merge ? seg_counts_merge(&j.all, argv + cmd_ind, argc - cmd_ind) : count(&j, argv[cmd_ind]);
+	if (rc < 0 || (rc = report(&j.all, json)) < 0)
 		cmd_die(rc, NULL);
 	seg_counts_free(&j.all);
 	return cmd_close(rc);

@@ -223,4 +223,43 @@ says "a weight below 0" 1 "sample m: weight.npy is -1 at y 1 x 1, class 0" seg-i
 match "text says that counts are weights" "$(seg-iou --weights w-multiclass.seg)" "^class +weight +tp"
 match "and how" "$(seg-iou --weights w-multiclass.seg)" "^counts: sums of weight.npy"
 says "--as and --weights" 2 "rules of its own" seg-iou --as all --weights img.seg
+# Shards merge to what one run prints, to the byte.
+why=$($PYTHON - <<'P' 2>&1
+import subprocess, segpy
+run = lambda *a: subprocess.run(["seg-iou", *a], capture_output=True, check=True).stdout
+for f, ways in ("w-multiclass.seg", [[], ["--weights", "--per-image"]]), ("w-multilabel.seg",
+        [[], ["--threshold", "0.3"], ["--threshold", "a=0.1"], ["--per-image"], ["--weights"], ["--weights", "--per-image"]]):
+    head, recs = segpy.read(f)
+    for i, part in enumerate([recs[:1], recs[1:3], recs[3:]]):
+        segpy.write(f"part{i}.seg", head, part)
+    for way in ways:
+        for i in range(3):
+            open(f"part{i}.json", "wb").write(run("--json", *way, f"part{i}.seg"))
+        for order in (0, 1, 2), (2, 0, 1):
+            files = [f"part{i}.json" for i in order]
+            for form in [], ["--json"]:
+                assert run("--merge", *form, *files) == run(*form, *way, f), (f, way, order)
+        open("all.json", "wb").write(run("--merge", "--json", "part0.json", "part1.json"))
+        assert run("--merge", "all.json", "part2.json") == run(*way, f), "merged again"
+P
+)
+is "--merge prints what one run prints" "$why" ""
+for a in "a --weights" "b --threshold 0.3" "c --per-image" "d --weights"; do
+	seg-iou --json ${a#* } w-multilabel.seg > ${a%% *}.json
+done
+seg-iou --json w-multilabel.seg > plain.json
+seg-iou --json w-multiclass.seg > multi.json
+seg-iou --json dash.seg > two.json
+seg-iou --json --as all img.seg > as.json
+sed 's/"tp": [0-9]*/"tp": -1/' plain.json > minus.json
+head -c 300 plain.json > cut.json
+for f in 'a a.json: cannot be merged: weights is true, but false in plain.json' 'c c.json: .*per-image is true' \
+	'b b.json: .*threshold is .0.2.*, but .0.5,0.5,0.5. in plain.json' 'multi multi.json: .*task is "multiclass", but "multilabel"' \
+	'two two.json: .*(task|classes) is' 'as as.json: not written by seg-iou --json' 'minus minus.json: class a: "tp" is not a count' \
+	'cut cut.json: JSON: line' 'none none.json: .*No such file'; do
+	says "merge refused: ${f%% *}" 1 "^seg-iou: ${f#* }" seg-iou --merge plain.json ${f%% *}.json
+done
+says "--merge and --weights" 2 "counted with" seg-iou --merge --weights a.json d.json
+says "--merge of nothing" 2 "needs files" seg-iou --merge
+says "two streams" 2 "one stream at a time" seg-iou img.seg dash.seg
 finish

@@ -65,6 +65,11 @@ struct seg_counts {
 void seg_counts_free(struct seg_counts *a);
 int seg_counts_text(const struct seg_counts *a, struct seg_buf *b);
 struct seg_json *seg_counts_json(const struct seg_counts *a); /* NULL: out of memory */
+/* Back from that JSON.  SEG_EDATA: it is no such object; a is then empty. */
+int seg_counts_read(struct seg_counts *a, const struct seg_json *o);
+/* The counts of n files of that JSON together, as if their samples had been counted in one run: to
+ * the last bit.  SEG_EDATA names the file, and in what it was counted otherwise than the first. */
+int seg_counts_merge(struct seg_counts *a, char **file, int n);
 
 /* ---- the ledger: the total taken apart ----
  * Cells are (term, pixel class, channel, present).  Terms: the summands of the loss, by name.

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "seg/err.h"
+#include "seg/file.h"
 #include "seg/report.h"
 
 void seg_counts_free(struct seg_counts *a)
@@ -151,6 +152,24 @@ static int image_set(struct seg_json *e, const char *mean, const struct seg_conf
 	return bad | seg_json_set(e, "sum_per_image", parts(&c->image[k]));
 }
 
+/* What the counts depend on besides the samples: what files must agree in to be merged. */
+static int counted_set(struct seg_json *o, const struct seg_counts *a)
+{
+	const struct seg_confusion *c = &a->c;
+	struct seg_json *w = seg_json_object(), *names = seg_json_array(), *th = c->multilabel ? seg_json_array() : seg_json_null();
+	int bad = seg_json_set(w, "task", seg_json_str(seg_task_text(a->h.task)));
+	for (int k = 0; k < c->nclass; k++) {
+		bad |= seg_json_add(names, seg_json_str(a->h.classes[k]));
+		if (c->multilabel)
+			bad |= seg_json_add(th, seg_json_num(a->threshold[k]));
+	}
+	bad |= seg_json_set(w, "classes", names);
+	bad |= seg_json_set(w, "threshold", th);
+	bad |= seg_json_set(w, "weights", seg_json_bool(c->weighted));
+	bad |= seg_json_set(w, "per-image", seg_json_bool(c->per_image));
+	return bad | seg_json_set(o, "counted", w);
+}
+
 struct seg_json *seg_counts_json(const struct seg_counts *a)
 {
 	const struct seg_confusion *c = &a->c;
@@ -179,10 +198,165 @@ struct seg_json *seg_counts_json(const struct seg_counts *a)
 	bad |= seg_json_set(o, "pixels", seg_json_int((long long)c->pixels));
 	bad |= seg_json_set(o, "ignored", seg_json_int((long long)c->ignored));
 	bad |= seg_json_set(o, "samples", seg_json_int((long long)a->samples));
+	bad |= counted_set(o, a);
 	bad |= seg_json_set(o, "counts", seg_json_str(c->weighted ? "weights" : "pixels"));
 	bad |= seg_json_set(o, "rule", seg_json_str(rule(a)));
 	if (!bad)
 		return o;
 	seg_json_free(o);
 	return NULL;
+}
+
+/* ---- JSON read back ---- */
+
+/* A whole number of 0 or more under key; -1: there is none. */
+static int whole_get(const struct seg_json *o, const char *key, uint64_t *v)
+{
+	long long n = seg_json_integer(seg_json_get(o, key), -1);
+	if (n < 0 || n > 1LL << 53)
+		return seg_fail(SEG_EDATA, "\"%s\" is not a count", key);
+	*v = (uint64_t)n;
+	return SEG_OK;
+}
+
+static int parts_get(const struct seg_json *a, const char *key, struct seg_exact *e)
+{
+	if (!seg_json_is_array(a))
+		return seg_fail(SEG_EDATA, "\"%s\" is not a list of numbers", key);
+	for (size_t i = 0; i < seg_json_size(a); i++) {
+		double v = seg_json_number(seg_json_at(a, i), -1);
+		if (!(v >= 0 && v < 0x1p160))
+			return seg_fail(SEG_EDATA, "\"%s\" holds what is not a sum", key);
+		seg_exact_add(e, v);
+	}
+	return SEG_OK;
+}
+
+static int counts_get(const struct seg_json *e, struct seg_confusion *c, int k)
+{
+	int rc = SEG_OK;
+	const struct seg_json *x = seg_json_get(e, "exact");
+	for (int i = 0; i < 3 && rc == SEG_OK; i++)
+		rc = c->weighted ? parts_get(seg_json_at(x, (size_t)i), "exact", &c->weight[i * c->nclass + k])
+		    : whole_get(e, name[i], &c->tp[i * c->nclass + k]);
+	return rc;
+}
+
+static int image_get(const struct seg_json *e, struct seg_confusion *c, int k)
+{
+	int rc = whole_get(e, "images", &c->nimage[k]);
+	return rc == SEG_OK ? parts_get(seg_json_get(e, "sum_per_image"), "sum_per_image", &c->image[k]) : rc;
+}
+
+static int is_true(const struct seg_json *o, const char *key)
+{
+	struct seg_json *yes = seg_json_bool(1);
+	int same = seg_json_equal(seg_json_get(o, key), yes);
+	seg_json_free(yes);
+	return same;
+}
+
+/* What "counted" says, and counts of that kind. */
+static int counted_get(struct seg_counts *a, const struct seg_json *w)
+{
+	const struct seg_json *names = seg_json_get(w, "classes"), *th = seg_json_get(w, "threshold");
+	size_t nk = seg_json_is_array(names) ? seg_json_size(names) : 0;
+	if (nk < 1 || nk > 1 << 16)
+		return seg_fail(SEG_EDATA, "not written by seg-iou --json: there is no \"counted\" with classes");
+	const char **word = seg_alloc(nk, sizeof *word);
+	a->threshold = seg_alloc(nk, sizeof *a->threshold);
+	if (!word || !a->threshold) {
+		free(word);
+		return SEG_ENOMEM;
+	}
+	for (size_t k = 0; k < nk; k++) {
+		word[k] = seg_json_string(seg_json_at(names, k), "");
+		a->threshold[k] = seg_json_number(seg_json_at(th, k), 0.5);
+	}
+	int rc = seg_header_classes(&a->h, word, (int)nk);
+	free(word);
+	a->h.task = strcmp(seg_json_string(seg_json_get(w, "task"), ""), "multilabel") ? SEG_MULTICLASS : SEG_MULTILABEL;
+	return rc < 0 ? rc : seg_confusion_like(&a->c, &(struct seg_confusion){.nclass = (int)nk,
+	    .multilabel = a->h.task == SEG_MULTILABEL, .weighted = is_true(w, "weights"), .per_image = is_true(w, "per-image")});
+}
+
+int seg_counts_read(struct seg_counts *a, const struct seg_json *o)
+{
+	const struct seg_json *list = seg_json_get(o, "classes");
+	uint64_t samples = 0;
+	*a = (struct seg_counts){0};
+	int rc = counted_get(a, seg_json_get(o, "counted"));
+	if (rc == SEG_OK && seg_json_size(list) != (size_t)a->c.nclass)
+		rc = seg_fail(SEG_EDATA, "has counts of %zu classes, names of %d", seg_json_size(list), a->c.nclass);
+	for (int k = 0; rc == SEG_OK && k < a->c.nclass; k++) {
+		const struct seg_json *e = seg_json_at(list, (size_t)k);
+		rc = counts_get(e, &a->c, k);
+		if (rc == SEG_OK && a->c.per_image)
+			rc = image_get(e, &a->c, k);
+		if (rc < 0)
+			rc = seg_where(rc, "class %s", a->h.classes[k]);
+	}
+	if (rc == SEG_OK && a->c.per_image)
+		rc = image_get(o, &a->c, a->c.nclass);
+	if (rc == SEG_OK && (rc = whole_get(o, "pixels", &a->c.pixels)) == SEG_OK &&
+	    (rc = whole_get(o, "ignored", &a->c.ignored)) == SEG_OK)
+		rc = whole_get(o, "samples", &samples);
+	a->samples = (size_t)samples;
+	if (rc < 0)
+		seg_counts_free(a);
+	return rc;
+}
+
+/* The first thing in which two files were counted differently. */
+static int agree(const char *was, const struct seg_json *a, const struct seg_json *b)
+{
+	const char *key;
+	const struct seg_json *v;
+	a = seg_json_get(a, "counted");
+	b = seg_json_get(b, "counted");
+	for (void *it = NULL; (it = seg_json_next(a, it, &key, &v));) {
+		const struct seg_json *other = seg_json_get(b, key);
+		if (other && seg_json_equal(v, other))
+			continue;
+		char *mine = other ? seg_json_text(other) : seg_strdup("missing"), *first = seg_json_text(v);
+		seg_fail(SEG_EDATA, "cannot be merged: %s is %.200s, but %.200s in %s", key, mine ? mine : "", first ? first : "", was);
+		free(mine);
+		free(first);
+		return SEG_EDATA;
+	}
+	return SEG_OK;
+}
+
+int seg_counts_merge(struct seg_counts *a, char **file, int n)
+{
+	struct seg_json *first = NULL;
+	int rc = SEG_OK;
+	*a = (struct seg_counts){0};
+	for (int i = 0; i < n && rc == SEG_OK; i++) {
+		struct seg_counts one = {0};
+		size_t len = 0;
+		char *text = seg_read_file(file[i], 256 << 20, &len);
+		if (!text) {
+			rc = SEG_EDATA;
+			break;
+		}
+		struct seg_json *o = seg_json_parse(text, len);
+		free(text);
+		rc = o ? seg_counts_read(i ? &one : a, o) : SEG_EDATA;
+		if (rc == SEG_OK && i && (rc = agree(file[0], first, o)) == SEG_OK) {
+			seg_confusion_merge(&a->c, &one.c);
+			a->samples += one.samples;
+		}
+		if (rc < 0)
+			seg_where(rc, "%s", file[i]);
+		seg_counts_free(&one);
+		if (i)
+			seg_json_free(o);
+		else
+			first = o;
+	}
+	seg_json_free(first);
+	if (rc < 0)
+		seg_counts_free(a);
+	return rc;
 }
