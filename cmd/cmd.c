@@ -59,7 +59,7 @@ void cmd_start(const struct cmd *c)
 	shorts[s++] = ':'; /* missing arguments are reported by us */
 	for (size_t i = 0; i < n; i++) {
 		const struct cmd_opt *o = &c->opt[i];
-		longs[i] = (struct option){o->name, o->arg ? required_argument : no_argument, NULL, o->key};
+		longs[i] = (struct option){o->name, !o->arg ? no_argument : *o->arg == '[' ? optional_argument : required_argument, NULL, o->key};
 		if (o->key < CMD_LONG) {
 			shorts[s++] = (char)o->key;
 			if (o->arg)
@@ -81,7 +81,7 @@ static _Noreturn void help(void)
 			snprintf(left, sizeof left, "-%c, --%s%s%s", o->key, o->name, o->arg ? " " : "",
 			    o->arg ? o->arg : "");
 		else
-			snprintf(left, sizeof left, "    --%s%s%s", o->name, o->arg ? " " : "",
+			snprintf(left, sizeof left, "    --%s%s%s", o->name, o->arg && *o->arg != '[' ? " " : "",
 			    o->arg ? o->arg : "");
 		printf("  %-25s %s\n", left, o->help);
 	}

@@ -7,7 +7,7 @@
 struct cmd_opt {
 	int key;          /* the letter, or CMD_LONG + n for an option without one */
 	const char *name; /* long name */
-	const char *arg;  /* name of the argument, or NULL */
+	const char *arg;  /* name of the argument, or NULL; "[=NAME]": may be left out (cmd_arg is then NULL) */
 	const char *help; /* one line */
 };
 #define CMD_LONG 256

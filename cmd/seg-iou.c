@@ -11,7 +11,7 @@
 #include "seg/report.h"
 #include "seg/stream.h"
 
-enum { AS = CMD_LONG, JSON, MERGE, PER_IMAGE, THRESHOLD, WEIGHTS };
+enum { AS = CMD_LONG, JSON, MERGE, PER_IMAGE, SWEEP, THRESHOLD, WEIGHTS };
 
 static const struct cmd_opt options[] = {
 	{'@', "threads", "N", "threads (all processors)"},
@@ -19,22 +19,24 @@ static const struct cmd_opt options[] = {
 	{JSON, "json", NULL, "one JSON object instead of a table"},
 	{MERGE, "merge", NULL, "the FILEs hold what --json printed: print their counts together"},
 	{PER_IMAGE, "per-image", NULL, "also the mean over images of each image's IoU"},
-	{THRESHOLD, "threshold", "LIST", "multilabel: NUMBER, or NAME=NUMBER,... (0.5)"},
+	{SWEEP, "sweep", "[=STEP]", "also IoU and Dice at thresholds STEP, 2 STEP, .. (0.05), and the best"},
+	{THRESHOLD, "threshold", "LIST", "multilabel: NUMBER, one for each class, or NAME=NUMBER,... (0.5)"},
 	{WEIGHTS, "weights", NULL, "count the weights of pixels (weight.npy) instead of pixels"},
 	{0},
 };
-static const struct cmd self = {"seg-iou", "[-@ N] [--as LIST] [--json] [--merge] [--per-image] [--threshold LIST] [--weights] [FILE ...]",
+static const struct cmd self = {"seg-iou", "[-@ N] [--as LIST] [--json] [--merge] [--per-image] [--sweep[=STEP]] [--threshold LIST] [--weights] [FILE ...]",
 	"confusion counts, IoU, Dice, precision and recall per class", options};
 
 struct job {
 	char *threshold_text;
+	double step;                    /* of the sweep; 0: none */
 	struct seg_confusion kind;      /* what the options ask to be counted */
 	int threads;
 	struct seg_confusion *part;     /* one for each thread */
 	struct seg_counts all;
 };
 
-/* "0.4" for all classes, or "crack=0.3,roof=0.6" for some */
+/* "0.4" for all classes, "0.4,0.5,0.3" for each, or "crack=0.3,roof=0.6" for some */
 static int thresholds(struct job *j)
 {
 	char *word[1024];
@@ -46,10 +48,12 @@ static int thresholds(struct job *j)
 	if (!of)
 		return SEG_ENOMEM;
 	int named = j->threshold_text && strchr(j->threshold_text, '=');
+	int n = j->threshold_text ? cmd_list("--threshold", j->threshold_text, word, 1024) : 0;
+	if (!named && n > 1 && n != h->nclass)
+		return seg_fail(SEG_EUSAGE, "--threshold: %d numbers, but the stream has %d classes", n, h->nclass);
 	for (int k = 0; k < h->nclass; k++)
-		of[k] = named || !j->threshold_text ? 0.5 : cmd_num("--threshold", j->threshold_text, 0, 1);
-	int n = named ? cmd_list("--threshold", j->threshold_text, word, 1024) : 0;
-	for (int i = 0; i < n; i++) {
+		of[k] = named || !n ? 0.5 : cmd_num("--threshold", word[n > 1 ? k : 0], 0, 1);
+	for (int i = 0; named && i < n; i++) {
 		char *eq = strrchr(word[i], '=');
 		if (!eq)
 			return seg_fail(SEG_EUSAGE, "--threshold: '%s' is not NAME=NUMBER", word[i]);
@@ -74,6 +78,10 @@ static int header(void *arg, struct seg_header *h)
 		return rc;
 	j->kind.nclass = h->nclass;
 	j->kind.multilabel = h->task == SEG_MULTILABEL;
+	if (j->step > 0 && (rc = seg_counts_sweep(&j->all, j->step)) < 0)
+		return rc;
+	j->kind.nsweep = rc > 0 ? rc : 0;
+	j->kind.sweep = j->all.sweep;
 	j->part = seg_alloc((size_t)j->threads, sizeof *j->part);
 	if (!j->part)
 		return SEG_ENOMEM;
@@ -91,9 +99,10 @@ static int each(void *arg, struct seg_sample *s, int t)
 	int rc = seg_bind(h, s, 1, 1, &b);
 	if (rc < 0)
 		return rc;
-	if (!b.p && h->task == SEG_MULTILABEL && (h->head == SEG_SOFTMAX || h->head == SEG_NONE))
+	int multi = h->task == SEG_MULTILABEL, sigmoid = h->head == SEG_SIGMOID || (h->head == SEG_HEAD_UNSET && multi);
+	if (!b.p && (multi || j->step > 0) && !sigmoid)
 		rc = seg_fail(SEG_EDATA, "sample %s: logits of head %s give no probability per class to compare "
-		    "with a threshold; run seg-predict without --logits", s->key, seg_head_text(h->head));
+		    "with a threshold; run seg-predict without --logits", s->key, seg_head_text(h->head == SEG_HEAD_UNSET ? SEG_SOFTMAX : h->head));
 	else
 		rc = seg_confusion_add(&j->part[t], &b, j->all.threshold);
 	seg_unbind(&b);
@@ -227,18 +236,19 @@ int main(int argc, char **argv)
 		case JSON: json = 1; break;
 		case MERGE: merge = 1; break;
 		case PER_IMAGE: j.kind.per_image = 1; break;
+		case SWEEP: j.step = cmd_arg ? cmd_num("--sweep", cmd_arg, 0.001, 0.5) : 0.05; break;
 		case THRESHOLD: j.threshold_text = (char *)cmd_arg; break;
 		case WEIGHTS: j.kind.weighted = 1; break;
 		}
-	asked = j.kind.per_image || j.kind.weighted || j.threshold_text;
+	asked = j.kind.per_image || j.kind.weighted || j.threshold_text || j.step > 0;
 	if (argc - cmd_ind > 1 && !merge)
 		cmd_usage("one stream at a time");
 	if (merge && (as || asked))
-		cmd_usage("--merge prints what the files were counted with: no --as, --per-image, --threshold or --weights");
+		cmd_usage("--merge prints what the files were counted with: no --as, --per-image, --sweep, --threshold or --weights");
 	if (merge && argc == cmd_ind)
 		cmd_usage("--merge needs files that --json printed");
 	if (as && asked)
-		cmd_usage("--as has rules of its own: no --per-image, --threshold or --weights");
+		cmd_usage("--as has rules of its own: no --per-image, --sweep, --threshold or --weights");
 	if (as)
 		return by_others(argv[cmd_ind], as, json, j.threads);
 	rc = merge ? seg_counts_merge(&j.all, argv + cmd_ind, argc - cmd_ind) : count(&j, argv[cmd_ind]);

@@ -262,4 +262,79 @@ done
 says "--merge and --weights" 2 "counted with" seg-iou --merge --weights a.json d.json
 says "--merge of nothing" 2 "needs files" seg-iou --merge
 says "two streams" 2 "one stream at a time" seg-iou img.seg dash.seg
+# The sweep: every threshold, the best, its argument; weighted, from logits, merged.
+why=$($PYTHON - <<'P' 2>&1
+import json, subprocess, numpy as np, segpy
+sh = lambda *a: subprocess.run(["seg-iou", *a], capture_output=True, check=True, text=True).stdout
+rng = np.random.default_rng(12)
+ratio = lambda a, b: a / b if b else None
+near = lambda a, b: a is b is None or abs(a - b) <= 1e-13 * abs(b)
+names = ["a", "b", "never"]
+for task, head in ("multilabel", "sigmoid"), ("multiclass", "softmax"):
+    recs = []
+    for i, (h, w) in enumerate([(30, 31), (8, 8)]):
+        t = rng.random((h, w, 3)) < [.3, .5, 0]
+        if task == "multiclass":
+            t[..., 1] = ~t[..., 0]
+        p = np.clip(t * .3 + rng.random((h, w, 3)) * .6, 0.01, 1).astype("f4")
+        p[..., 0] = np.round(p[..., 0] * 4) / 4  # many ties: wide ranges of equal IoU
+        truth = {"label.npy": t.argmax(-1).astype("u1")} if task == "multiclass" else {"mask.npy": t.astype("u1")}
+        recs.append((f"s{i}", {**truth, "pred.npy": p, "weight.npy": rng.random((h, w)).astype("f4")}))
+    segpy.write("sw.seg", segpy.header(names, task, head=head), recs)
+    for i in 0, 1:
+        segpy.write(f"sw{i}.seg", segpy.header(names, task, head=head), recs[i:i + 1])
+    T = np.concatenate([(e["mask.npy"] > 0 if "mask.npy" in e else e["label.npy"][..., None] == np.arange(3)).reshape(-1, 3) for _, e in recs])
+    P = np.concatenate([e["pred.npy"].reshape(-1, 3) for _, e in recs])
+    W = np.concatenate([e["weight.npy"].astype("f8").reshape(-1) for _, e in recs])
+    for step, args, w in (.05, ["--sweep"], np.ones(len(W))), (.1, ["--sweep=0.1", "--weights"], W), (.3, ["--sweep=0.3"], np.ones(len(W))):
+        j = json.loads(sh("--json", *args, "sw.seg"))
+        grid = [float(f"{step * i:.6g}") for i in range(1, 100) if step * i < 1 - 1e-9]
+        use = []
+        for k, c in enumerate(j["classes"]):
+            assert [s["threshold"] for s in c["sweep"]] == grid, c
+            ious = []
+            for s in c["sweep"]:
+                g, t = P[:, k].astype("f8") > s["threshold"], T[:, k]
+                tp, fp, fn = w[t & g].sum(), w[~t & g].sum(), w[t & ~g].sum()
+                assert near(s["tp"], tp) and near(s["fp"], fp) and near(s["fn"], fn), (k, s, tp, fp, fn)
+                assert near(s["iou"], ratio(tp, tp + fp + fn)) and near(s["dice"], ratio(2 * tp, 2 * tp + fp + fn)), s
+                ious.append(s["iou"])
+            if T[:, k].any():
+                at = ious.index(max(v for v in ious if v is not None))
+                assert c["best"]["threshold"] == grid[at] and c["best"]["iou"] == ious[at], (k, c["best"])
+                use.append(grid[at])
+            else:
+                assert c["best"] is None
+                use.append(.5)
+        text = ",".join(f"{v:.6g}" for v in use)
+        assert j["best_threshold"] == text, (j["best_threshold"], text)
+        lines = sh(*args, "sw.seg").splitlines()
+        assert max(map(len, lines)) <= 100
+        if task == "multilabel":
+            assert lines[-1] == "--threshold " + text
+            again = json.loads(sh("--json", *lines[-1].split(), *args[1:], "sw.seg"))
+            for c, d in zip(j["classes"], again["classes"]):
+                assert c["best"] is None or c["best"]["iou"] == d["iou"], "the argument pasted"
+        else:
+            assert lines[-1] == text and "first maximum" in lines[-2]
+        for i in 0, 1:
+            open(f"sw{i}.json", "w").write(sh("--json", *args, f"sw{i}.seg"))
+        assert sh("--merge", "sw0.json", "sw1.json") == sh(*args, "sw.seg") and sh("--merge", "--json", "sw0.json", "sw1.json") == sh("--json", *args, "sw.seg")
+        assert sh("--json", *args, "-@", "2", "sw.seg") == sh("--json", *args, "-@", "1", "sw.seg")
+    logits = [(k, {**{n: a for n, a in e.items() if n != "pred.npy"}, "logit.npy": (np.random.default_rng(3).normal(0, 2, e["pred.npy"].shape)).astype("f4")}) for k, e in recs]
+    segpy.write(f"z-{task}.seg", segpy.header(names, task, head=head), logits)
+    if task == "multilabel":
+        probs = [(k, {**{n: a for n, a in e.items() if n != "logit.npy"}, "pred.npy": (1 / (1 + np.exp(-e["logit.npy"].astype("f8")))).astype("f4")}) for k, e in logits]
+        segpy.write("p.seg", segpy.header(names, task, head=head), probs)
+        assert sh("--sweep", "z-multilabel.seg") == sh("--sweep", "p.seg"), "logits"
+P
+)
+is "--sweep against NumPy" "$why" ""
+says "sweep of softmax logits" 1 "head softmax give no probability" seg-iou --sweep z-multiclass.seg
+says "step of 0" 2 "'0' is not a number from 0.001 to 0.5" seg-iou --sweep=0 sw.seg
+says "--merge and --sweep" 2 "counted with" seg-iou --merge --sweep sw0.json
+says "--as and --sweep" 2 "rules of its own" seg-iou --as all --sweep sw.seg
+says "merge refused: other sweep" 1 "sw1.json: cannot be merged: sweep is" sh -c 'seg-iou --json sw0.seg > n.json; seg-iou --merge n.json sw1.json'
+says "two thresholds for three classes" 2 "2 numbers, but the stream has 3 classes" seg-iou --threshold 0.1,0.2 w-multilabel.seg
+is "a threshold for each class" "$(seg-iou --threshold 0.1,0.2,0.3 w-multilabel.seg)" "$(seg-iou --threshold a=0.1,b=0.2,c=0.3 w-multilabel.seg)"
 finish

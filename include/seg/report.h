@@ -59,9 +59,12 @@ const char *seg_text_format(double most);
 struct seg_counts {
 	struct seg_header h;  /* classes and task */
 	double *threshold;    /* multilabel: one for each class */
+	double *sweep;        /* of c, or NULL */
 	size_t samples;
 	struct seg_confusion c;
 };
+/* The thresholds step, 2 step, .. below 1, as they are printed with 6 digits, into a->sweep; how many, or < 0. */
+int seg_counts_sweep(struct seg_counts *a, double step);
 void seg_counts_free(struct seg_counts *a);
 int seg_counts_text(const struct seg_counts *a, struct seg_buf *b);
 struct seg_json *seg_counts_json(const struct seg_counts *a); /* NULL: out of memory */

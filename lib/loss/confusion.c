@@ -9,9 +9,9 @@
 
 int seg_confusion_like(struct seg_confusion *c, const struct seg_confusion *kind)
 {
-	size_t nk = (size_t)kind->nclass, n = 3 * nk;
+	size_t nk = (size_t)kind->nclass, n = 3 * nk * (1 + (size_t)kind->nsweep);
 	*c = (struct seg_confusion){.nclass = kind->nclass, .multilabel = kind->multilabel, .weighted = kind->weighted,
-	    .per_image = kind->per_image};
+	    .per_image = kind->per_image, .nsweep = kind->nsweep, .sweep = kind->sweep};
 	c->tp = seg_alloc(n, sizeof *c->tp);
 	c->sample = seg_alloc(n, sizeof *c->sample);
 	c->weight = c->weighted ? seg_alloc(n, sizeof *c->weight) : NULL;
@@ -134,12 +134,15 @@ static double ratio(double a, double b)
 	return b == 0 ? SEG_NAN : a / b;
 }
 
-/* The sample's block is complete: to the sums over all samples. */
+/* Sums in all blocks: of the threshold in use and of each of the sweep. */
+static int nblock(const struct seg_confusion *c) { return 3 * c->nclass * (1 + c->nsweep); }
+
+/* The sample's blocks are complete: to the sums over all samples. */
 static void gather(struct seg_confusion *c)
 {
 	int nk = c->nclass, have = 0;
 	double sum = 0, *v = c->sample;
-	for (int i = 0; i < 3 * nk; i++)
+	for (int i = 0; i < nblock(c); i++)
 		if (c->weighted)
 			seg_exact_add(&c->weight[i], v[i]);
 		else
@@ -161,7 +164,7 @@ int seg_confusion_add(struct seg_confusion *c, const struct seg_loss_sample *s, 
 	size_t ai = s->p ? s->pi : s->zi, ak = s->p ? s->pk : s->zk, nk = (size_t)c->nclass;
 	int weighted = c->weighted && s->weight;
 	uint64_t pixels = 0;
-	memset(c->sample, 0, 3 * nk * sizeof *c->sample);
+	memset(c->sample, 0, (size_t)nblock(c) * sizeof *c->sample);
 	for (size_t i0 = 0; i0 < s->h * s->w; i0 += BLOCK) {
 		size_t n = s->h * s->w - i0 < BLOCK ? s->h * s->w - i0 : BLOCK;
 		float v[BLOCK], best[BLOCK], w[BLOCK];
@@ -189,8 +192,9 @@ int seg_confusion_add(struct seg_confusion *c, const struct seg_loss_sample *s, 
 				return seg_fail(SEG_EDATA, "sample %s: weight.npy is %g at y %zu x %zu, class %d; counts need weights "
 				    "of 0 or more", s->key, (double)w[i], (i0 + i) / s->w, (i0 + i) % s->w, k);
 			}
-			if (c->multilabel) {
+			if (c->multilabel || c->nsweep)
 				values(a + i0 * ai + (size_t)k * ak, ai, n, v);
+			if (c->multilabel) {
 				above(v, !s->p, threshold ? threshold[k] : 0.5, guess);
 			} else {
 				for (int i = 0; i < BLOCK; i++)
@@ -198,6 +202,10 @@ int seg_confusion_add(struct seg_confusion *c, const struct seg_loss_sample *s, 
 			}
 			truth(s, i0, n, k, c->nclass, t);
 			tally(t, guess, weighted ? w : NULL, c->sample + k, nk);
+			for (int j = 0; j < c->nsweep; j++) {
+				above(v, !s->p, c->sweep[j], guess);
+				tally(t, guess, weighted ? w : NULL, c->sample + 3 * nk * (size_t)(j + 1) + k, nk);
+			}
 			for (int i = 0; i < BLOCK; i++)
 				counts[i] |= t[i] >= 0;
 		}
@@ -216,7 +224,7 @@ void seg_confusion_merge(struct seg_confusion *c, const struct seg_confusion *ot
 {
 	c->pixels += other->pixels;
 	c->ignored += other->ignored;
-	for (int i = 0; i < 3 * c->nclass; i++) {
+	for (int i = 0; i < nblock(c); i++) {
 		c->tp[i] += other->tp[i];
 		if (c->weighted)
 			seg_exact_merge(&c->weight[i], &other->weight[i]);
@@ -225,6 +233,18 @@ void seg_confusion_merge(struct seg_confusion *c, const struct seg_confusion *ot
 		seg_exact_merge(&c->image[k], &other->image[k]);
 		c->nimage[k] += other->nimage[k];
 	}
+}
+
+struct seg_confusion seg_confusion_at(const struct seg_confusion *c, int j)
+{
+	struct seg_confusion v = *c;
+	size_t block = 3 * (size_t)c->nclass * (size_t)(j + 1);
+	v.tp += block;
+	v.fp += block;
+	v.fn += block;
+	v.weight = c->weighted ? c->weight + block : NULL;
+	v.per_image = v.nsweep = 0;
+	return v;
 }
 
 double seg_confusion_count(const struct seg_confusion *c, int i)

@@ -1,4 +1,5 @@
 /* Counts as people and programs read them: the tables and the JSON of seg-iou. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,9 +10,51 @@
 void seg_counts_free(struct seg_counts *a)
 {
 	seg_confusion_free(&a->c);
+	free(a->sweep);
 	free(a->threshold);
 	seg_header_free(&a->h);
 	memset(a, 0, sizeof *a);
+}
+
+int seg_counts_sweep(struct seg_counts *a, double step)
+{
+	int n = 0;
+	char text[32];
+	a->sweep = seg_alloc((size_t)(1 / step) + 2, sizeof *a->sweep);
+	if (!a->sweep)
+		return SEG_ENOMEM;
+	for (double v = step; v < 1 - 1e-9; v = (n + 1) * step) {
+		snprintf(text, sizeof text, "%.6g", v); /* what is printed, pasted, has the same bits */
+		a->sweep[n++] = strtod(text, NULL);
+	}
+	return n;
+}
+
+/* Class k's threshold of greatest IoU in the sweep, the smallest on ties; -1 where the truth never has k. */
+static int best(const struct seg_confusion *c, int k)
+{
+	int at = -1;
+	double most = -1;
+	for (int j = 0; j < c->nsweep && seg_confusion_count(c, k) + seg_confusion_count(c, 2 * c->nclass + k) > 0; j++) {
+		struct seg_confusion v = seg_confusion_at(c, j);
+		double iou = seg_iou(&v, k);
+		if (iou > most) {
+			most = iou;
+			at = j;
+		}
+	}
+	return at;
+}
+
+/* The best thresholds as an argument of --threshold; a class without one keeps that in use. */
+static int argument(const struct seg_counts *a, struct seg_buf *b)
+{
+	int rc = SEG_OK;
+	for (int k = 0; k < a->c.nclass && rc == SEG_OK; k++) {
+		int j = best(&a->c, k);
+		rc = seg_buf_printf(b, "%s%.6g", k ? "," : "", j >= 0 ? a->sweep[j] : a->c.multilabel ? a->threshold[k] : 0.5);
+	}
+	return rc;
 }
 
 /* Has some class a threshold of its own? */
@@ -91,6 +134,60 @@ static int by_image(const struct seg_counts *a, struct seg_buf *b)
 	return seg_table_text(&t, 0, b);
 }
 
+static int by_threshold(const struct seg_counts *a, struct seg_buf *b)
+{
+	const struct seg_confusion *c = &a->c;
+	struct seg_table t;
+	seg_table_start(&t, "lrrrl");
+	cells(&t, "class|p above|IoU|Dice");
+	seg_table_end(&t);
+	for (int k = 0; k < c->nclass; k++)
+		for (int j = 0, top = best(c, k); j < c->nsweep; j++) {
+			struct seg_confusion v = seg_confusion_at(c, j);
+			seg_table_cell(&t, "%s", a->h.classes[k]);
+			seg_table_cell(&t, "%.6g", a->sweep[j]);
+			ratio(&t, seg_iou(&v, k));
+			ratio(&t, seg_dice(&v, k));
+			seg_table_cell(&t, "%s", j == top ? "best" : "");
+			seg_table_end(&t);
+		}
+	return seg_table_text(&t, 0, b);
+}
+
+static int by_best(const struct seg_counts *a, struct seg_buf *b)
+{
+	const struct seg_confusion *c = &a->c;
+	struct seg_table t;
+	seg_table_start(&t, "lrrrrr");
+	cells(&t, "class|best above|IoU|Dice|in use|IoU in use");
+	seg_table_end(&t);
+	for (int k = 0; k < c->nclass; k++) {
+		int j = best(c, k);
+		struct seg_confusion v = seg_confusion_at(c, j < 0 ? 0 : j);
+		seg_table_cell(&t, "%s", a->h.classes[k]);
+		seg_table_cell(&t, j < 0 ? "-" : "%.6g", a->sweep[j < 0 ? 0 : j]);
+		ratio(&t, j < 0 ? NAN : seg_iou(&v, k));
+		ratio(&t, j < 0 ? NAN : seg_dice(&v, k));
+		seg_table_cell(&t, c->multilabel ? "%g" : "maximum", c->multilabel ? a->threshold[k] : 0);
+		ratio(&t, seg_iou(c, k));
+		seg_table_end(&t);
+	}
+	return seg_table_text(&t, 0, b);
+}
+
+static int sweep_text(const struct seg_counts *a, struct seg_buf *b)
+{
+	int rc = seg_buf_printf(b, "\n");
+	if (rc == SEG_OK && (rc = by_threshold(a, b)) == SEG_OK && (rc = seg_buf_printf(b, "\n")) == SEG_OK)
+		rc = by_best(a, b);
+	if (rc == SEG_OK)
+		rc = seg_buf_printf(b, "sweep: each class against the rest, p > threshold; best: greatest IoU, then the smallest%s\n%s",
+		    a->c.multilabel ? "" : "\nmulticlass takes the first maximum, no --threshold; the best would be", a->c.multilabel ? "--threshold " : "");
+	if (rc == SEG_OK && (rc = argument(a, b)) == SEG_OK)
+		rc = seg_buf_printf(b, "\n");
+	return rc;
+}
+
 int seg_counts_text(const struct seg_counts *a, struct seg_buf *b)
 {
 	const struct seg_confusion *c = &a->c;
@@ -108,7 +205,9 @@ int seg_counts_text(const struct seg_counts *a, struct seg_buf *b)
 		rc = seg_buf_printf(b, "pixels %ju, ignored %ju, samples %zu\n", (uintmax_t)c->pixels, (uintmax_t)c->ignored, a->samples);
 	if (rc == SEG_OK && c->weighted)
 		rc = seg_buf_printf(b, "counts: sums of weight.npy, 1 for each pixel of a sample without\n");
-	return rc == SEG_OK ? seg_buf_printf(b, "rule: %s\n", rule(a)) : rc;
+	if (rc == SEG_OK)
+		rc = seg_buf_printf(b, "rule: %s\n", rule(a));
+	return rc == SEG_OK && c->nsweep ? sweep_text(a, b) : rc;
 }
 
 /* ---- JSON ---- */
@@ -167,7 +266,33 @@ static int counted_set(struct seg_json *o, const struct seg_counts *a)
 	bad |= seg_json_set(w, "threshold", th);
 	bad |= seg_json_set(w, "weights", seg_json_bool(c->weighted));
 	bad |= seg_json_set(w, "per-image", seg_json_bool(c->per_image));
+	struct seg_json *sweep = c->nsweep ? seg_json_array() : seg_json_null();
+	for (int j = 0; j < c->nsweep; j++)
+		bad |= seg_json_add(sweep, seg_json_num(a->sweep[j]));
+	bad |= seg_json_set(w, "sweep", sweep);
 	return bad | seg_json_set(o, "counted", w);
+}
+
+/* Class k at each threshold, and the best. */
+static int sweep_set(struct seg_json *e, const struct seg_counts *a, int k)
+{
+	struct seg_json *list = seg_json_array(), *top = NULL;
+	int bad = 0, b = best(&a->c, k);
+	for (int j = 0; j < a->c.nsweep; j++) {
+		struct seg_confusion v = seg_confusion_at(&a->c, j);
+		struct seg_json *o = seg_json_object();
+		bad |= seg_json_set(o, "threshold", seg_json_num(a->sweep[j]));
+		bad |= counts_set(o, &v, k);
+		if (j == b) {
+			top = seg_json_object();
+			bad |= seg_json_set(top, "threshold", seg_json_num(a->sweep[j]));
+			bad |= seg_json_set(top, "iou", seg_json_num(seg_iou(&v, k)));
+			bad |= seg_json_set(top, "dice", seg_json_num(seg_dice(&v, k)));
+		}
+		bad |= seg_json_add(list, o);
+	}
+	bad |= seg_json_set(e, "sweep", list);
+	return bad | seg_json_set(e, "best", top ? top : seg_json_null());
 }
 
 struct seg_json *seg_counts_json(const struct seg_counts *a)
@@ -188,6 +313,8 @@ struct seg_json *seg_counts_json(const struct seg_counts *a)
 			bad |= image_set(e, "iou_per_image", c, k);
 		if (c->multilabel)
 			bad |= seg_json_set(e, "threshold", seg_json_num(a->threshold[k]));
+		if (c->nsweep)
+			bad |= sweep_set(e, a, k);
 		bad |= seg_json_add(list, e);
 	}
 	bad |= seg_json_set(o, "classes", list);
@@ -201,6 +328,11 @@ struct seg_json *seg_counts_json(const struct seg_counts *a)
 	bad |= counted_set(o, a);
 	bad |= seg_json_set(o, "counts", seg_json_str(c->weighted ? "weights" : "pixels"));
 	bad |= seg_json_set(o, "rule", seg_json_str(rule(a)));
+	if (c->nsweep) {
+		struct seg_buf b = {0};
+		bad |= argument(a, &b) < 0 || seg_json_set(o, "best_threshold", seg_json_str(b.data));
+		free(b.data);
+	}
 	if (!bad)
 		return o;
 	seg_json_free(o);
@@ -259,13 +391,16 @@ static int is_true(const struct seg_json *o, const char *key)
 /* What "counted" says, and counts of that kind. */
 static int counted_get(struct seg_counts *a, const struct seg_json *w)
 {
-	const struct seg_json *names = seg_json_get(w, "classes"), *th = seg_json_get(w, "threshold");
-	size_t nk = seg_json_is_array(names) ? seg_json_size(names) : 0;
+	const struct seg_json *names = seg_json_get(w, "classes"), *th = seg_json_get(w, "threshold"), *sweep = seg_json_get(w, "sweep");
+	size_t nk = seg_json_is_array(names) ? seg_json_size(names) : 0, ns = seg_json_size(sweep);
 	if (nk < 1 || nk > 1 << 16)
 		return seg_fail(SEG_EDATA, "not written by seg-iou --json: there is no \"counted\" with classes");
+	if (ns > 1000)
+		return seg_fail(SEG_EDATA, "has a sweep of %zu thresholds; seg-iou makes fewer than 1000", ns);
 	const char **word = seg_alloc(nk, sizeof *word);
 	a->threshold = seg_alloc(nk, sizeof *a->threshold);
-	if (!word || !a->threshold) {
+	a->sweep = seg_alloc(ns, sizeof *a->sweep);
+	if (!word || !a->threshold || !a->sweep) {
 		free(word);
 		return SEG_ENOMEM;
 	}
@@ -273,11 +408,14 @@ static int counted_get(struct seg_counts *a, const struct seg_json *w)
 		word[k] = seg_json_string(seg_json_at(names, k), "");
 		a->threshold[k] = seg_json_number(seg_json_at(th, k), 0.5);
 	}
+	for (size_t j = 0; j < ns; j++)
+		a->sweep[j] = seg_json_number(seg_json_at(sweep, j), 0);
 	int rc = seg_header_classes(&a->h, word, (int)nk);
 	free(word);
 	a->h.task = strcmp(seg_json_string(seg_json_get(w, "task"), ""), "multilabel") ? SEG_MULTICLASS : SEG_MULTILABEL;
 	return rc < 0 ? rc : seg_confusion_like(&a->c, &(struct seg_confusion){.nclass = (int)nk,
-	    .multilabel = a->h.task == SEG_MULTILABEL, .weighted = is_true(w, "weights"), .per_image = is_true(w, "per-image")});
+	    .multilabel = a->h.task == SEG_MULTILABEL, .weighted = is_true(w, "weights"), .per_image = is_true(w, "per-image"),
+	    .nsweep = (int)ns, .sweep = a->sweep});
 }
 
 int seg_counts_read(struct seg_counts *a, const struct seg_json *o)
@@ -293,6 +431,10 @@ int seg_counts_read(struct seg_counts *a, const struct seg_json *o)
 		rc = counts_get(e, &a->c, k);
 		if (rc == SEG_OK && a->c.per_image)
 			rc = image_get(e, &a->c, k);
+		for (int j = 0; rc == SEG_OK && j < a->c.nsweep; j++) {
+			struct seg_confusion v = seg_confusion_at(&a->c, j);
+			rc = counts_get(seg_json_at(seg_json_get(e, "sweep"), (size_t)j), &v, k);
+		}
 		if (rc < 0)
 			rc = seg_where(rc, "class %s", a->h.classes[k]);
 	}
