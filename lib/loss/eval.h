@@ -379,15 +379,18 @@ static int R(forward)(const struct seg_call *c)
 
 /* ---- backward: adjoints of the operands from the adjoint g of the result r ---- */
 
-/* d += E(g), E(g,x,y).  With TIMES0 an adjoint of 0 stays 0 even where the derivative is infinite: in
+/* d += E(g), E(g,x,y), or d = E where d holds nothing yet; an operand without k takes the sum of its
+ * planes.  With TIMES0 an adjoint of 0 stays 0 even where the derivative is infinite: in
  * the branch that `where` did not take. */
+#define FIRST(J, K) (c->fresh[J] && ((K) == 0 || c->dk[J]))
 #define BACKG(J, E) \
 	for (int k = 0; c->d[J] && k < nk; k++) { \
 		const REAL *restrict gg = G + (ptrdiff_t)k * n; \
 		REAL *restrict d = (REAL *)c->d[J] + k * c->dk[J]; \
+		int first = FIRST(J, k); \
 		for (int i = 0; i < n; i++) { \
 			REAL g = gg[i]; \
-			d[i] += (E); \
+			d[i] = (first ? 0 : d[i]) + (E); \
 		} \
 	}
 #define BACK2(J, E) \
@@ -395,10 +398,11 @@ static int R(forward)(const struct seg_call *c)
 		const REAL *restrict a = A + k * aks, *restrict b = B + k * bks, \
 		    *restrict gg = G + (ptrdiff_t)k * n; \
 		REAL *restrict d = (REAL *)c->d[J] + k * c->dk[J]; \
+		int first = FIRST(J, k); \
 		for (int i = 0; i < n; i++) { \
 			REAL x = a[i], y = b[i], g = gg[i]; \
 			(void)x; \
-			d[i] += (E); \
+			d[i] = (first ? 0 : d[i]) + (E); \
 		} \
 	}
 /* E(g,y) with y from V, which may be a number for each plane. */
@@ -406,16 +410,17 @@ static int R(forward)(const struct seg_call *c)
 	for (int k = 0; c->d[J] && k < nk; k++) { \
 		const REAL *restrict v = (V) + k * (VKS), *restrict gg = G + (ptrdiff_t)k * n; \
 		REAL *restrict d = (REAL *)c->d[J] + k * c->dk[J]; \
+		int first = FIRST(J, k); \
 		if (VIS) \
 			for (int i = 0; i < n; i++) { \
 				REAL y = v[i], g = gg[i]; \
-				d[i] += (E); \
+				d[i] = (first ? 0 : d[i]) + (E); \
 			} \
 		else { \
 			REAL y = *v; \
 			for (int i = 0; i < n; i++) { \
 				REAL g = gg[i]; \
-				d[i] += (E); \
+				d[i] = (first ? 0 : d[i]) + (E); \
 			} \
 		} \
 	}
@@ -441,29 +446,30 @@ static void R(backward_k)(const struct seg_call *c)
 		const REAL *restrict v = a + k * ks, *restrict gk = G + (ptrdiff_t)k * n,
 		    *restrict rk = out + (ptrdiff_t)k * n;
 		REAL *restrict d = (REAL *)c->d[0] + k * c->dk[0];
+		int first = FIRST(0, k);
 		switch (c->op) {
 		case SEG_OP_SUM:
 			for (int i = 0; i < n; i++)
-				d[i] += G[i];
+				d[i] = (first ? 0 : d[i]) + G[i];
 			break;
 		case SEG_OP_MEAN:
 			for (int i = 0; i < n; i++)
-				d[i] += G[i] / (REAL)K;
+				d[i] = (first ? 0 : d[i]) + G[i] / (REAL)K;
 			break;
 		case SEG_OP_MAX: case SEG_OP_MIN: /* the first winner; m: taken */
 			for (int i = 0; i < n; i++) {
 				REAL hit = v[i] == out[i] && m[i] == 0 ? 1 : 0;
 				m[i] = hit != 0 ? 1 : m[i];
-				d[i] += hit != 0 ? G[i] : 0;
+				d[i] = (first ? 0 : d[i]) + (hit != 0 ? G[i] : 0);
 			}
 			break;
 		case SEG_OP_SOFTMAX:
 			for (int i = 0; i < n; i++)
-				d[i] += rk[i] * (gk[i] - m[i]);
+				d[i] = (first ? 0 : d[i]) + rk[i] * (gk[i] - m[i]);
 			break;
 		case SEG_OP_LOGSOFTMAX:
 			for (int i = 0; i < n; i++)
-				d[i] += gk[i] - r_exp(rk[i]) * m[i];
+				d[i] = (first ? 0 : d[i]) + gk[i] - r_exp(rk[i]) * m[i];
 			break;
 		default: break;
 		}
@@ -486,8 +492,9 @@ static void R(backward_full)(const struct seg_call *c)
 			const REAL *restrict a = A + k * aks, *restrict b = B + k * bks, *restrict e = C + k * cks,
 			    *restrict g = G + (ptrdiff_t)k * n;
 			REAL *restrict d = (REAL *)c->d[0] + k * c->dk[0];
+			int first = FIRST(0, k);
 			for (int i = 0; i < n; i++)
-				d[i] += a[i] >= b[i] && a[i] <= e[i] ? g[i] : 0;
+				d[i] = (first ? 0 : d[i]) + (a[i] >= b[i] && a[i] <= e[i] ? g[i] : 0);
 		}
 		break;
 	}
@@ -541,15 +548,7 @@ static void R(backward)(const struct seg_call *c)
 		break;
 	case SEG_OP_DIV: /* the result is there only if the denominator's is wanted */
 		BACKV(0, B, bks, bis, TIMES0(g / y))
-		for (int k = 0; c->d[1] && k < nk; k++) {
-			const REAL *restrict v = B + k * bks, *restrict gg = G + (ptrdiff_t)k * n,
-			    *restrict rr = out + (ptrdiff_t)k * n;
-			REAL *restrict d = (REAL *)c->d[1] + k * c->dk[1];
-			for (int i = 0; i < n; i++) {
-				REAL g = gg[i];
-				d[i] -= TIMES0(g * rr[i] / (bis ? v[i] : *v));
-			}
-		}
+		BACKV(1, B, bks, bis, -TIMES0(g * out[(ptrdiff_t)k * n + i] / y))
 		break;
 	case SEG_OP_EXP: BACKV(0, out, n, 1, TIMES0(g * y)) break;
 	case SEG_OP_LOG: BACKV(0, A, aks, 1, TIMES0(g / y)) break;
@@ -685,10 +684,17 @@ static void R(load_p)(const struct seg_load *l)
 		REAL *z = l->tmp;
 		R(planes)(l, s->z, s->zi, s->zk, z);
 		R(softmax)(z, n, K, n, 0, z + (ptrdiff_t)n * K, out);
-	} else {
-		R(planes)(l, s->z, s->zi, s->zk, out);
-		for (int i = 0; i < n * K; i++)
-			out[i] = r_sigmoid(out[i]);
+		return;
+	}
+	for (int k = 0; k < K; k++) {
+		const float *restrict z = s->z + (size_t)k * s->zk + l->i0 * s->zi;
+		REAL *restrict o = out + (ptrdiff_t)k * n;
+		if (s->zi == 1)
+			for (int i = 0; i < n; i++)
+				o[i] = r_sigmoid((REAL)z[i]);
+		else
+			for (int i = 0; i < n; i++)
+				o[i] = r_sigmoid((REAL)z[(size_t)i * s->zi]);
 	}
 }
 
@@ -744,3 +750,4 @@ static const struct seg_kernels R(table) = {sizeof(REAL), R(forward), R(backward
 #undef BACK2
 #undef BACKV
 #undef TIMES0
+#undef FIRST

@@ -864,7 +864,6 @@ static void back(const struct run *r, int i)
 {
 	const struct seg_node *n = &r->l->node[i];
 	struct seg_call c;
-	size_t bytes = (size_t)planes(r, i) * (size_t)r->n * r->k->size;
 	if (n->op == SEG_OP_P) {
 		r->k->head(r->l->env.head, r->n, r->K, field(r, i), field_adjoint(r, i), dz_block(r));
 		return;
@@ -880,7 +879,9 @@ static void back(const struct run *r, int i)
 		if (!seg_tree_passes(n, j) || !r->p->rel[e])
 			continue;
 		int direct = seg_is_field(&r->l->node[e]);
-		c.d[j] = direct ? opened(r, e) : memset(sink(r, j), 0, bytes);
+		c.d[j] = direct ? field_adjoint(r, e) : sink(r, j);
+		c.fresh[j] = !direct || !r->w->open[e];
+		r->w->open[e] |= direct;
 		c.dk[j] = direct && !(r->l->node[e].axes & SEG_K) ? 0 : r->n;
 	}
 	r->k->backward(&c);

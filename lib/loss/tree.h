@@ -132,6 +132,7 @@ struct seg_call {
 	void *tmp;         /* room for 4 x [nclass][n] */
 	const void *g;     /* adjoint of the result, [nk][n] */
 	void *d[3];        /* adjoints of the operands: added to; NULL: not wanted */
+	int fresh[3];      /* d holds nothing yet: written to */
 	ptrdiff_t dk[3];   /* plane stride of d: n, or 0 if the operand lacks k */
 };
 struct seg_load {
