@@ -13,7 +13,7 @@
 #include "seg/parallel.h"
 #include "seg/rng.h"
 
-enum { N = 16, SIDE = 256, P = SIDE * SIDE, K = 5, THREADS = 2, TIMES = 5 };
+enum { N = 16, SIDE = 256, P = SIDE * SIDE, K = 5, THREADS = 2, TIMES = 12 };
 
 static const char *const usual[] = {"mean[n,y,x,k](bce)", "mean[n,y,x](ce)", "@keras2.binary_crossentropy",
 	"@keras3.binary_crossentropy", "@keras3.categorical_crossentropy", "@torch.cross_entropy",
@@ -48,7 +48,7 @@ static void must(int rc)
 struct one {
 	struct seg_loss *l;
 	struct seg_loss_state *st;
-	int fused; /* pass made with the gradient, or -1 */
+	int fused; /* the value comes with the gradient */
 	double *partial;
 	size_t npartial;
 	int pass;
@@ -57,7 +57,7 @@ struct one {
 static int gradient(void *arg, size_t i, int t)
 {
 	struct one *o = arg;
-	return o->fused < 0 ? seg_loss_gradient(o->l, o->st, &sample[i], net.dz[t])
+	return !o->fused ? seg_loss_gradient(o->l, o->st, &sample[i], net.dz[t])
 	    : seg_loss_gradient_pass(o->l, o->st, &sample[i], net.dz[t], o->partial + i * o->npartial);
 }
 
@@ -73,16 +73,12 @@ static double loss_time(struct one *o)
 	double start = now();
 	int npass = seg_loss_npass(o->l, 1);
 	for (o->pass = 0; o->pass <= npass; o->pass++) { /* as a step of seg-train does */
-		int last = o->pass == npass, pass = last ? o->fused : o->pass;
-		if (!last && pass == o->fused) {
-			must(seg_loss_skip(o->st));
-			continue;
-		}
-		o->npartial = pass < 0 ? 0 : seg_loss_npartial(o->l, pass);
+		int last = o->pass == npass;
+		o->npartial = seg_loss_npartial(o->l, o->pass);
 		o->partial = seg_alloc(N, (o->npartial + 1) * sizeof *o->partial);
 		must(seg_parallel(THREADS, N, last ? gradient : pass_one, o));
-		if (pass >= 0)
-			must(seg_loss_combine(o->l, o->st, pass, o->partial, N));
+		if (!last || o->fused)
+			must(seg_loss_combine(o->l, o->st, o->pass, o->partial, N));
 		free(o->partial);
 	}
 	return now() - start;

@@ -644,44 +644,34 @@ static void lovasz(void **state)
 
 /* ---- the same bits ---- */
 
-/* Over ranks; as seg-train does, if fuse: the last pass of the value together with the gradient.
- * 1: it was. */
+/* Over ranks; as seg-train does, if fuse: the rest of the value together with the gradient.  1: it was. */
 static int cut(const struct seg_loss *l, struct world *w, int ranks, int fuse, double *value, float *g)
 {
 	struct seg_loss_state *st[5];
 	double *all = calloc(4096, sizeof *all);
-	int fused = -1;
+	int fused = 0, npass = seg_loss_npass(l, 1);
 	for (int r = 0; r < ranks; r++) {
 		must(seg_loss_state_new(&st[r], l));
 		if (fuse)
-			fused = seg_loss_fuse(st[r]);
-		assert_true(fused >= -1);
+			must(fused = seg_loss_fuse(st[r]));
 	}
-	for (int pass = 0; pass < seg_loss_npass(l, 1); pass++) {
+	for (int pass = 0; pass <= npass; pass++) {
 		size_t n = seg_loss_npartial(l, pass);
-		if (pass == fused) {
-			for (int r = 0; r < ranks; r++)
-				must(seg_loss_skip(st[r]));
-			continue;
-		}
-		for (int i = w->n - 1; i >= 0; i--) /* in any order */
+		for (int i = w->n - 1; i >= 0 && pass < npass; i--) /* in any order */
 			must(seg_loss_pass(l, st[i % ranks], pass, &w->s[i], all + (size_t)i * n));
-		for (int r = 0; r < ranks; r++)
+		for (int i = 0; i < w->n && pass == npass; i++) {
+			must(!fused ? seg_loss_gradient(l, st[i % ranks], &w->s[i], g)
+			    : seg_loss_gradient_pass(l, st[i % ranks], &w->s[i], g, all + (size_t)i * n));
+			g += elements(w, i);
+		}
+		for (int r = 0; r < ranks && (pass < npass || fused); r++)
 			must(seg_loss_combine(l, st[r], pass, all, (size_t)w->n));
 	}
-	size_t n = fused < 0 ? 0 : seg_loss_npartial(l, fused);
-	for (int i = 0; i < w->n; i++) {
-		must(fused < 0 ? seg_loss_gradient(l, st[i % ranks], &w->s[i], g)
-		    : seg_loss_gradient_pass(l, st[i % ranks], &w->s[i], g, all + (size_t)i * n));
-		g += elements(w, i);
-	}
-	if (fused >= 0)
-		must(seg_loss_combine(l, st[ranks - 1], fused, all, (size_t)w->n));
 	*value = seg_loss_value(l, st[ranks - 1]);
 	for (int r = 0; r < ranks; r++)
 		seg_loss_state_free(st[r]);
 	free(all);
-	return fused >= 0;
+	return fused;
 }
 
 static void same_bits(void **state)
@@ -767,7 +757,9 @@ static void fusion(void **state)
 	assert_true(was > 10);
 	assert_int_equal(fused(&w, "@post.weighted_loss(weights=[0,1,2,3,4])"), 1);
 	assert_int_equal(fused(&w, "@kaggle.bce_dice"), 1);
-	assert_int_equal(fused(&w, "mean[n,y,x,k](bce)"), 0); /* one pass: it tells the extents */
+	assert_int_equal(fused(&w, "mean[n,y,x,k](bce)"), 1);
+	assert_int_equal(fused(&w, "sum[n,y,x,k](w*bce)/sum[n,y,x,k](w)"), 1); /* the weights' sum comes early */
+	assert_int_equal(fused(&w, "mean[n,y,x,k](p)*stop(mean[n,y,x,k](p))"), 0);
 	assert_int_equal(fused(&w, "log(mean[n,y,x,k](p*dice[n,y,x]))"), 0);
 	world_free(&m);
 	world_free(&w);

@@ -136,14 +136,12 @@ double seg_loss_value(const struct seg_loss *l, const struct seg_loss_state *st)
 int seg_loss_gradient(const struct seg_loss *l, const struct seg_loss_state *st,
     const struct seg_loss_sample *s, float *dz);
 
-/* For training: the last pass of the value together with the gradient, so that its fields are
- * computed once.  seg_loss_fuse, on a fresh state, returns that pass, or -1 where it must come
- * before (the gradient depends on what it gathers, or it is the only one).  Instead of the pass
- * call seg_loss_skip; when all others are done, seg_loss_gradient_pass for each sample, which gives
- * the pass's partials too (and takes the place of seg_loss_gradient); then combine them and ask for
- * the value.  The same bits as in order. */
+/* For training: what the value still needs is computed together with the gradient, so that its fields
+ * are computed once.  seg_loss_fuse, on a fresh state: 1, or 0 where the gradient depends on all that
+ * is gathered.  Then the last pass of the value gathers what does not move with the predictions, and
+ * seg_loss_gradient_pass, in place of seg_loss_gradient, the rest: partials of the pass
+ * seg_loss_npass(l, 1), to be combined as such; then there is a value.  The same bits. */
 int seg_loss_fuse(struct seg_loss_state *st);
-int seg_loss_skip(struct seg_loss_state *st);
 int seg_loss_gradient_pass(const struct seg_loss *l, const struct seg_loss_state *st,
     const struct seg_loss_sample *s, float *dz, double *partial);
 

@@ -6,6 +6,29 @@
 #include "seg/mem.h"
 #include "lib/loss/plan.h"
 
+/* Which values an adjoint's way through node n takes, to its first two operands if a, if b: bits 1 2 4
+ * its operands, 8 its own. */
+static unsigned takes(const struct seg_node *n, int a, int b)
+{
+	switch (n->op) {
+	case SEG_OP_P: case SEG_OP_EXP: case SEG_OP_SQRT: case SEG_OP_TANH: case SEG_OP_SIGMOID:
+	case SEG_OP_SOFTMAX: case SEG_OP_LOGSOFTMAX:
+		return 8;
+	case SEG_OP_MUL: return (a ? 2 : 0) | (b ? 1 : 0);
+	case SEG_OP_DIV: return 2 | (b ? 8 : 0);
+	case SEG_OP_POW: case SEG_OP_XLOGY: case SEG_OP_MIN2: case SEG_OP_MAX2: case SEG_OP_PRIM: return 3;
+	case SEG_OP_CLIP: return 7;
+	case SEG_OP_WHERE: case SEG_OP_LOG: case SEG_OP_ABS: case SEG_OP_SOFTPLUS: return 1;
+	case SEG_OP_MAX: case SEG_OP_MIN: return 1 | 8;
+	default: return 0;
+	}
+}
+
+static int goes_to(const struct seg_node *n, int j, const unsigned char *on)
+{
+	return j < n->nkid && seg_tree_passes(n, j) && on[n->kid[j]];
+}
+
 /* ---- facts ---- */
 
 static void stages(struct facts *f, const struct seg_loss *l)
@@ -100,26 +123,6 @@ struct planner {
 	int *last, *free_slot, nfree;
 };
 
-/* Which values an adjoint's way through node i takes: bits 1 2 4 its operands, 8 its own. */
-static unsigned takes(const struct planner *q, int i)
-{
-	const struct seg_node *n = &q->l->node[i];
-	int a = n->nkid > 0 && seg_tree_passes(n, 0) && q->p->rel[n->kid[0]];
-	int b = n->nkid > 1 && seg_tree_passes(n, 1) && q->p->rel[n->kid[1]];
-	switch (n->op) {
-	case SEG_OP_P: case SEG_OP_EXP: case SEG_OP_SQRT: case SEG_OP_TANH: case SEG_OP_SIGMOID:
-	case SEG_OP_SOFTMAX: case SEG_OP_LOGSOFTMAX:
-		return 8;
-	case SEG_OP_MUL: return (a ? 2 : 0) | (b ? 1 : 0);
-	case SEG_OP_DIV: return 2 | (b ? 8 : 0);
-	case SEG_OP_POW: case SEG_OP_XLOGY: case SEG_OP_MIN2: case SEG_OP_MAX2: case SEG_OP_PRIM: return 3;
-	case SEG_OP_CLIP: return 7;
-	case SEG_OP_WHERE: case SEG_OP_LOG: case SEG_OP_ABS: case SEG_OP_SOFTPLUS: return 1;
-	case SEG_OP_MAX: case SEG_OP_MIN: return 1 | 8;
-	default: return 0;
-	}
-}
-
 static int blockwise(const struct seg_node *n) { return seg_is_field(n) || seg_is_row(n); }
 
 /* From the fields marked in use to all that computing them takes. */
@@ -155,7 +158,7 @@ static void slots(struct planner *q, struct sweep *s)
 		q->last[l->node[s->seed[a]].kid[0]] = s->nstep;
 	for (int t = 0; t < s->nback; t++) {
 		int i = s->back[t];
-		unsigned bits = takes(q, i);
+		unsigned bits = takes(&l->node[i], goes_to(&l->node[i], 0, q->p->rel), goes_to(&l->node[i], 1, q->p->rel));
 		for (int j = 0; j < l->node[i].nkid; j++)
 			if (bits >> j & 1)
 				q->last[l->node[i].kid[j]] = s->nstep + t;
@@ -350,7 +353,7 @@ static int backward_sweep(struct planner *q, struct sweep *w, int s, const unsig
 		const struct seg_node *r = &l->node[i];
 		if (!q->back[i])
 			continue;
-		unsigned bits = takes(q, i);
+		unsigned bits = takes(&l->node[i], goes_to(&l->node[i], 0, q->p->rel), goes_to(&l->node[i], 1, q->p->rel));
 		q->use[i] |= bits >> 3 & 1;
 		for (int j = 0; j < r->nkid; j++) {
 			int k = r->kid[j];
@@ -398,30 +401,22 @@ int seg_plan_backward(struct plan *p, const struct seg_loss *l, const struct fac
 	return finish(&q, rc < 0 ? rc : forward(&q, NULL));
 }
 
-int seg_plan_fusible(const struct seg_loss *l, const struct facts *f)
+int seg_plan_late(const struct seg_loss *l, const struct facts *f, unsigned char *late)
 {
+	int fusible = f->nvalue > 0;
 	for (int i = 0; i < l->n; i++) {
 		const struct seg_node *n = &l->node[i];
-		if (!f->live[i] || !seg_is_global(n) || n->level < f->nvalue)
+		late[i] = seg_is_gathered(l, i) && n->level == f->nvalue && f->live[i];
+		for (int j = 0; j < n->nkid && seg_is_global(n); j++)
+			late[i] |= late[n->kid[j]];
+		if (!seg_is_global(n) || !f->live[i])
 			continue;
-		const int *kid = n->kid;
-		switch (n->op) {
-		case SEG_OP_NEG: case SEG_OP_ADD: case SEG_OP_SUB: case SEG_OP_SUM: case SEG_OP_MEAN:
-			break;
-		case SEG_OP_MUL: /* one operand's adjoint takes the other's value */
-			if ((f->live[kid[0]] && l->node[kid[1]].level == f->nvalue) ||
-			    (f->live[kid[1]] && l->node[kid[0]].level == f->nvalue))
-				return 0;
-			break;
-		case SEG_OP_DIV:
-			if (f->live[kid[1]] || l->node[kid[1]].level == f->nvalue)
-				return 0;
-			break;
-		default:
-			return 0;
-		}
+		unsigned bits = takes(n, goes_to(n, 0, f->live), goes_to(n, 1, f->live));
+		fusible &= !(bits & 8 && late[i]);
+		for (int j = 0; j < n->nkid; j++)
+			fusible &= !(bits >> j & 1 && late[n->kid[j]]);
 	}
-	return f->nvalue > 1; /* the first pass tells the extents */
+	return fusible;
 }
 
 void seg_plan_free(struct plan *p)

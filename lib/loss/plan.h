@@ -61,8 +61,9 @@ int seg_plan_forward(struct plan *p, const struct seg_loss *l, const struct fact
  * targets (reductions over n, or NULL) are computed on the way. */
 int seg_plan_backward(struct plan *p, const struct seg_loss *l, const struct facts *f, int level,
     const unsigned char *target);
-/* Does no adjoint depend on what the last pass of the value gathers? */
-int seg_plan_fusible(const struct seg_loss *l, const struct facts *f);
+/* Globals of the last pass of the value whose value takes what moves with the predictions: late[i] 1.
+ * 1 if no adjoint depends on one, so that they may be computed with the gradient. */
+int seg_plan_late(const struct seg_loss *l, const struct facts *f, unsigned char *late);
 void seg_plan_free(struct plan *p);
 
 #endif

@@ -676,10 +676,10 @@ static int forward(struct run *r)
 }
 
 /* The partials of a pass of the value, when what fields give to them has been added up. */
-static void partials(const struct run *r, int pass)
+static void partials(const struct run *r, int level, int late)
 {
 	for (int i = 0; i < r->st->n; i++)
-		if (seg_is_gathered(r->l, i) && r->l->node[i].level == pass + 1) {
+		if (seg_is_gathered(r->l, i) && r->l->node[i].level == level && (!r->st->late || r->st->late[i] == late)) {
 			if (!seg_is_field(&r->l->node[r->l->node[i].kid[0]]))
 				reduce_array(r, i, r->partial + r->at[i]);
 			rescale(r, i, r->partial + r->at[i]);
@@ -695,7 +695,7 @@ int seg_sample_forward(const struct seg_loss_state *st, int pass, const struct s
 	if (rc >= 0)
 		rc = forward(&r);
 	if (rc >= 0)
-		partials(&r, pass);
+		partials(&r, pass + 1, 0);
 	return run_end(&r, rc);
 }
 
@@ -970,9 +970,9 @@ int seg_sample_backward(const struct seg_loss_state *st, int pass, const struct 
 	struct descent d = {.dz = dz};
 	struct run *r = &d.r;
 	const struct plan *p = &st->plan[pass];
-	int fused = dz && partial ? st->fused : -1, rc = run_start(r, st, p, s);
+	int rc = run_start(r, st, p, s);
 	r->partial = partial;
-	r->at = st->at + (size_t)(fused < 0 ? pass : fused) * (size_t)st->n;
+	r->at = st->at + (size_t)pass * (size_t)st->n;
 	if (rc >= 0)
 		rc = forward(r);
 	for (int i = 0; i < st->n && rc >= 0; i++)
@@ -990,7 +990,7 @@ int seg_sample_backward(const struct seg_loss_state *st, int pass, const struct 
 			if (st->facts.stage[p->array[j]] == stage && st->facts.live[p->array[j]] && p->rel[p->array[j]])
 				rc = back_array(r, p->array[j]);
 	}
-	if (rc >= 0 && fused >= 0)
-		partials(r, fused);
+	if (rc >= 0 && dz && partial)
+		partials(r, st->facts.nvalue, 1);
 	return run_end(r, rc);
 }

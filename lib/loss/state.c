@@ -20,6 +20,8 @@ static size_t nplanes(const struct seg_loss *l, int i)
 /* Is a number (or K) of node i gathered in this pass? */
 static int gathered_in(const struct seg_loss *l, const struct facts *f, int i, int pass)
 {
+	if (pass == f->nvalue + f->nadjoint) /* fused with the gradient */
+		pass = f->nvalue - 1;
 	if (pass < f->nvalue)
 		return seg_is_gathered(l, i) && l->node[i].level == pass + 1;
 	return seg_is_boundary(l, f, i, f->level[pass - f->nvalue]);
@@ -27,7 +29,7 @@ static int gathered_in(const struct seg_loss *l, const struct facts *f, int i, i
 
 static size_t count(const struct seg_loss *l, const struct facts *f, int pass, size_t *at)
 {
-	size_t n = pass == 0 && pass < f->nvalue ? SIZES : 0;
+	size_t n = pass == 0 && pass < f->nvalue ? SIZES : 0; /* not when fused: the sizes are known by then */
 	for (int i = 0; i < f->n; i++)
 		if (gathered_in(l, f, i, pass)) {
 			if (at)
@@ -53,7 +55,7 @@ size_t seg_loss_npartial(const struct seg_loss *l, int pass)
 	struct facts f;
 	if (seg_facts_new(&f, l) < 0)
 		return 0;
-	size_t n = pass < f.nvalue + f.nadjoint ? count(l, &f, pass, NULL) : 0;
+	size_t n = pass <= f.nvalue + f.nadjoint ? count(l, &f, pass, NULL) : 0;
 	seg_facts_free(&f);
 	return n;
 }
@@ -72,7 +74,7 @@ static int plans(struct seg_loss_state *st)
 	for (int pass = 0; pass <= npass && rc >= 0; pass++) {
 		for (int i = 0; i < st->n; i++)
 			target[i] = (unsigned char)(pass < f->nvalue && gathered_in(l, f, i, pass));
-		if (pass < npass)
+		if (f->nvalue > 0)
 			count(l, f, pass, st->at + (size_t)pass * (size_t)st->n);
 		rc = pass < f->nvalue ? seg_plan_forward(&st->plan[pass], l, f, target)
 		    : seg_plan_backward(&st->plan[pass], l, f, pass < npass ? f->level[pass - f->nvalue] : 0, NULL);
@@ -116,7 +118,6 @@ int seg_loss_state_new(struct seg_loss_state **out, const struct seg_loss *l)
 		return SEG_ENOMEM;
 	st->l = l;
 	st->n = l->n;
-	st->fused = -1;
 	st->k = SEG_ISA_PICK(seg_loss_kernels)(l->env.f64);
 	st->k64 = SEG_ISA_PICK(seg_loss_kernels)(1);
 	st->pool = seg_alloc(1, sizeof *st->pool);
@@ -157,6 +158,7 @@ void seg_loss_state_free(struct seg_loss_state *st)
 	free(st->adj);
 	free(st->val);
 	seg_facts_free(&st->facts);
+	free(st->late);
 	free(st);
 }
 
@@ -315,23 +317,27 @@ static int descend_first(struct seg_loss_state *st)
 int seg_loss_fuse(struct seg_loss_state *st)
 {
 	const struct facts *f = &st->facts;
-	int last = f->nvalue - 1, npass = f->nvalue + f->nadjoint;
-	if (!seg_plan_fusible(st->l, f))
-		return -1;
-	unsigned char *target = seg_alloc((size_t)st->n, 1);
-	if (!target)
-		return SEG_ENOMEM;
-	for (int i = 0; i < st->n; i++)
-		target[i] = (unsigned char)gathered_in(st->l, f, i, last);
-	seg_plan_free(&st->plan[npass]);
-	int rc = seg_plan_backward(&st->plan[npass], st->l, f, 0, target);
+	int last = f->nvalue - 1, npass = f->nvalue + f->nadjoint, rc = SEG_OK;
+	unsigned char *late = seg_alloc((size_t)st->n, 1), *target = seg_alloc((size_t)st->n, 1);
+	if (!late || !target)
+		rc = SEG_ENOMEM;
+	else if ((rc = seg_plan_late(st->l, f, late)) == 1) {
+		seg_plan_free(&st->plan[last]);
+		seg_plan_free(&st->plan[npass]);
+		for (int i = 0; i < st->n; i++)
+			target[i] = (unsigned char)(gathered_in(st->l, f, i, last) && !late[i]);
+		rc = seg_plan_forward(&st->plan[last], st->l, f, target);
+		for (int i = 0; i < st->n; i++)
+			target[i] = (unsigned char)(gathered_in(st->l, f, i, last) && late[i]);
+		if (rc >= 0)
+			rc = seg_plan_backward(&st->plan[npass], st->l, f, 0, target);
+		st->late = late;
+		late = NULL;
+		rc = rc < 0 ? rc : 1;
+	}
 	free(target);
-	return rc < 0 ? rc : (st->fused = last);
-}
-
-int seg_loss_skip(struct seg_loss_state *st)
-{
-	return descend_first(st);
+	free(late);
+	return rc;
 }
 
 int seg_loss_pass(const struct seg_loss *l, struct seg_loss_state *st, int pass, const struct seg_loss_sample *s,
@@ -341,6 +347,8 @@ int seg_loss_pass(const struct seg_loss *l, struct seg_loss_state *st, int pass,
 		memset(partial, 0, count(l, &st->facts, pass, NULL) * sizeof *partial);
 		return seg_sample_backward(st, pass, s, partial, NULL);
 	}
+	if (st->late && pass == st->facts.nvalue - 1)
+		memset(partial, 0, count(l, &st->facts, pass, NULL) * sizeof *partial);
 	if (pass == 0) {
 		partial[0] = (double)s->h;
 		partial[1] = (double)s->w;
@@ -348,14 +356,15 @@ int seg_loss_pass(const struct seg_loss *l, struct seg_loss_state *st, int pass,
 	return seg_sample_forward(st, pass, s, partial);
 }
 
+/* Of a fused state, the last pass leaves out what is late, and the gradient's does the rest. */
 static int combine_values(struct seg_loss_state *st, int pass, const double *partials, size_t stride, size_t nsample)
 {
-	int rc = SEG_OK;
+	int rc = SEG_OK, last = st->facts.nvalue - 1, level = (pass > last ? last : pass) + 1;
 	if (pass == 0)
 		extents(st, partials, stride, nsample);
 	for (int i = 0; i < st->n && rc >= 0; i++) {
 		const struct seg_node *n = &st->l->node[i];
-		if (!seg_is_global(n) || n->level != pass + 1)
+		if (!seg_is_global(n) || n->level != level || (st->late && level == last + 1 && st->late[i] != (pass > last)))
 			continue;
 		if (seg_is_gathered(st->l, i))
 			gather(st, i, partials + st->at[(size_t)pass * (size_t)st->n + (size_t)i], stride, nsample);
@@ -372,7 +381,7 @@ int seg_loss_combine(const struct seg_loss *l, struct seg_loss_state *st, int pa
 	int rc = SEG_OK, last = f->nvalue + f->nadjoint - 1;
 	if (nsample == 0)
 		return seg_fail(SEG_EDATA, "a loss over no samples");
-	if (pass < f->nvalue)
+	if (pass < f->nvalue || pass == f->nvalue + f->nadjoint)
 		rc = combine_values(st, pass, partials, stride, nsample);
 	else
 		for (int i = 0; i < st->n; i++)
@@ -382,7 +391,7 @@ int seg_loss_combine(const struct seg_loss *l, struct seg_loss_state *st, int pa
 	st->done = pass + 1;
 	if (rc >= 0 && pass == f->nvalue - 1)
 		rc = descend_first(st);
-	if (rc >= 0 && pass >= f->nvalue)
+	if (rc >= 0 && pass >= f->nvalue && pass <= last)
 		rc = descend(st, f->level[pass - f->nvalue], pass == last ? 0 : f->level[pass - f->nvalue + 1]);
 	return rc;
 }

@@ -31,7 +31,7 @@ struct seg_loss_state {
 	double extent[SEG_ALL + 1]; /* sums over samples of 1, H, W, H*W, by the axes they belong to */
 	size_t *at;              /* [pass][n]: where a node's numbers begin in the partials */
 	struct plan *plan;       /* one for each pass, then the gradient's */
-	int fused;               /* pass made together with the gradient, or -1 */
+	unsigned char *late;     /* globals computed with the gradient, if that is fused; or NULL */
 	const struct seg_kernels *k, *k64;
 	int maxslot, done;       /* passes combined */
 	double *mem;

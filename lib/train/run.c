@@ -165,9 +165,8 @@ static int make_goal(const struct trainer *r, struct goal *g, int ledger)
 		rc = seg_ledger_new(&g->ledger, g->loss);
 	if (rc == SEG_OK)
 		rc = seg_loss_state_new(&g->state, g->loss);
-	g->fused = rc < 0 || ledger ? -1 : seg_loss_fuse(g->state);
-	if (g->fused < -1)
-		rc = g->fused;
+	if (rc == SEG_OK && !ledger)
+		rc = g->fused = seg_loss_fuse(g->state);
 	return rc < 0 ? rc : seg_loss_state_new(&g->whole, g->loss);
 }
 

@@ -187,7 +187,7 @@ static int backward_one(void *arg, size_t i, int t)
 	if (rc == SEG_OK && i >= j->nkept)
 		rc = forward(j, i, t);
 	if (rc == SEG_OK)
-		rc = j->g->fused < 0 ? seg_loss_gradient(j->g->loss, j->state, l, own->dz)
+		rc = !j->g->fused ? seg_loss_gradient(j->g->loss, j->state, l, own->dz)
 		    : seg_loss_gradient_pass(j->g->loss, j->state, l, own->dz, j->partial + i * j->npartial);
 	if (rc == SEG_OK)
 		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i]);
@@ -235,11 +235,6 @@ int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, str
 	struct seg_buf later = {0};
 	int rc = room(&j), npass = seg_loss_npass(g->loss, train || g->ledger);
 	for (j.pass = 0; j.pass < npass; j.pass++) {
-		if (train && j.pass == g->fused) {
-			if ((rc = seg_agree(r->d, seg_loss_skip(j.state))) < 0)
-				break;
-			continue;
-		}
 		struct seg_buf *to = j.pass ? &later : part;
 		size_t was = to->n;
 		j.count = j.pass == 0;
@@ -252,7 +247,7 @@ int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, str
 		later.n = 0;
 	}
 	free(later.data);
-	return rc < 0 || (train && g->fused >= 0) ? rc : value_of(&j, value);
+	return rc < 0 || (train && g->fused) ? rc : value_of(&j, value);
 }
 
 static int ledger_one(void *arg, size_t i, int t)
@@ -285,12 +280,12 @@ int step_pass(struct trainer *r, struct goal *g, struct batch *b, int npass, str
 	return pass(&j, room(&j), part);
 }
 
-/* The gradients of the own samples; with them, if so planned, the last pass of the value. */
+/* The gradients of the own samples; with them, if so planned, the rest of the value. */
 static int backward(struct job *j, double *value)
 {
 	struct trainer *r = j->r;
-	int pass = j->g->fused, rc = room(j);
-	if (pass < 0) {
+	int pass = seg_loss_npass(j->g->loss, 1), rc = room(j);
+	if (!j->g->fused) {
 		if (rc == SEG_OK)
 			rc = seg_parallel(r->run->threads, j->b->mine, backward_one, j);
 		return seg_agree(r->d, rc);

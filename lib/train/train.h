@@ -78,7 +78,7 @@ struct place {
 struct goal {
 	struct seg_loss *loss;
 	struct seg_loss_state *state, *whole;
-	int fused;           /* pass of state that step_update makes, or -1 */
+	int fused;           /* the value of state comes with the gradient, in step_update */
 	struct seg_ledger *ledger;
 };
 struct trainer {
@@ -105,8 +105,8 @@ int step_new(struct trainer *r);
 void step_free(struct trainer *r);
 
 /* Collective: forward pass and all passes of the loss over the batch.  train: activations are kept
- * for step_update, which makes the pass g->fused, if there is one: *value is then its business.
- * Predictions are counted.  The partials of pass 0 of all samples are appended to part. */
+ * for step_update, and of a g->fused *value is its business.  Predictions are counted.  The partials of
+ * pass 0 of all samples are appended to part. */
 int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, struct seg_buf *part, double *value);
 /* Collective, after step_loss: the batch's cells, times scale, are added to the ledger. */
 int step_ledger(struct trainer *r, struct goal *g, struct batch *b, double scale);
