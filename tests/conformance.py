@@ -206,6 +206,66 @@ try:
 except ImportError as e:
     VERSION["keras3"] = f"not here: {e}"
 
+# ---- Keras 2.1.6 and kernels of its time: no longer on PyPI for this Python; their lines, run by TensorFlow
+if "tensorflow" in VERSION.get("keras3", ""):
+    VERSION["keras2"] = VERSION["kaggle"] = VERSION["post"] = f"the source's lines on tensorflow {tf.__version__}"
+    tf1 = tf.compat.v1
+
+    def keras2_bce(t, p):  # backend/tensorflow_backend.py binary_crossentropy, losses.py
+        p = tf.clip_by_value(p, 1e-7, 1 - 1e-7)
+        return tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=t, logits=tf.math.log(p / (1 - p))), -1)
+
+    def keras2_weighted(score, s):  # engine/training.py _weighted_masked_objective
+        score = tf.reduce_mean(score, [1, 2]) * s
+        return tf.reduce_mean(score / tf.reduce_mean(tf.cast(tf.not_equal(s, 0), "float32")))
+
+    def dice_coef(t, p, smooth):
+        t, p = tf.reshape(t, [-1]), tf.reshape(p, [-1])
+        return (2 * tf.reduce_sum(t * p) + smooth) / (tf.reduce_sum(t) + tf.reduce_sum(p) + smooth)
+
+    def posted(t, p, weights, sign):  # the post's weighted_loss, its sum over classes of weight * (argmax == class)
+        w = tf.reduce_sum(tf.constant(weights, "float32") * tf.one_hot(tf.argmax(t, -1), t.shape[-1]), -1)
+        return w * (keras2_bce(t, p) + (1 - dice_coef(t, p, 1.0) if sign > 0 else -(1 + dice_coef(t, p, 1.0))))
+
+    def era(name, make):
+        @row(f"@{name}")
+        def f(rng):
+            case = Case(rng, "none", "masks").probabilities(True)
+            t = tf.constant(case.t.astype("f4"))
+            extra, loss = make(rng, case)
+            return f"@{name}" + args(**extra), case, lambda: with_tape(lambda x: tf.reduce_mean(loss(t, tf.convert_to_tensor(x))), case)
+
+    def k2_bce(rng, case):
+        case.s = rng.choice([0, 0.5, 1, 3], case.n).astype("f4")
+        case.s[0] = 2
+        return {}, lambda t, x: keras2_weighted(keras2_bce(t, x), tf.constant(case.s))
+
+    def k2_post(rng, case):
+        w = rng.choice([0, 1, 2, 3, 1000], case.k).astype(float)
+        sign = int(rng.choice([-1, 1]))
+        return dict(weights=w, sign=sign), lambda t, x: posted(t, x, w, sign)
+    smooth1 = lambda rng: float(rng.choice([1, 0.5, 100]))
+    era("keras2.binary_crossentropy", k2_bce)
+    era("post.weighted_loss", k2_post)
+    era("kaggle.dice_coef", lambda rng, case: (lambda m: (dict(smooth=m), lambda t, x: dice_coef(t, x, m)))(smooth1(rng)))
+    era("kaggle.bce_dice", lambda rng, case: (lambda m: (dict(smooth=m), lambda t, x: 0.5 * keras2_bce(t, x) - dice_coef(t, x, m)))(smooth1(rng)))
+    era("kaggle.bce_plus_dice", lambda rng, case: (lambda m: (dict(smooth=m), lambda t, x: keras2_bce(t, x) + 1 - dice_coef(t, x, m)))(smooth1(rng)))
+
+    @row("@kaggle.mean_iou")
+    def f(rng):
+        case = Case(rng, "none", "masks").probabilities(False)
+
+        def theirs():
+            with tf.Graph().as_default(), tf1.Session() as sess:
+                prec = []
+                for t in np.arange(0.5, 1.0, 0.05):
+                    score, up = tf1.metrics.mean_iou(tf.constant(case.t.astype("i4")), tf.cast(tf.constant(case.x) > t, tf.int32), 2)
+                    sess.run(tf1.local_variables_initializer())
+                    sess.run(up)
+                    prec.append(sess.run(score))
+                return float(np.mean(prec)), None
+        return "@kaggle.mean_iou", case, theirs
+
 try:
     import tf_keras
     VERSION["tfkeras"] = f"tf_keras {tf_keras.__version__}"
@@ -336,6 +396,31 @@ try: # its losses need nothing but torch; the package itself wants more
         sf = float(rng.choice([0, 0.1]))
         loss = S.SoftCrossEntropyLoss(smooth_factor=sf, ignore_index=255)
         return "@smp.soft_cross_entropy_loss" + args(smooth_factor=sf), case, lambda: with_grad(lambda x: loss(x, numbers(case, 255)), case)
+
+    import losses._functional as SF
+
+    def soft(name, *given):
+        @row(f"@smp.{name}")
+        def f(rng):
+            case = Case(rng, "none", "masks").probabilities()
+            o = dict({k: float(rng.choice([.3, .7])) for k in given}, smooth=float(rng.choice([0, 1])))
+            return f"@smp.{name}" + args(**o), case, lambda: with_grad(lambda x: getattr(SF, name)(x, nchw(case.t), **o), case)
+    soft("soft_dice_score"), soft("soft_jaccard_score"), soft("soft_tversky_score", "alpha", "beta")
+
+    spec = importlib.util.spec_from_file_location("smp_metrics", where + "/metrics/functional.py")
+    SM = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(SM)
+
+    @row("@smp.iou_score")
+    def f(rng):
+        multi = rng.random() < 0.5
+        case = Case(rng, "softmax" if multi else "sigmoid", "labels" if multi else "masks")
+        if multi:
+            case.ignore(rng.choice([0, 0.2]))
+            stats = lambda: SM.get_stats(torch.tensor(case.x.argmax(-1)), numbers(case, 255), "multiclass", ignore_index=255, num_classes=case.k)
+        else:
+            stats = lambda: SM.get_stats(torch.sigmoid(nchw(case.x)), nchw(case.t).long(), "multilabel", threshold=0.5)
+        return "@smp.iou_score", case, lambda: (float(SM.iou_score(*stats(), reduction="macro", zero_division=1.0)), None)
 
     @row("@smp.mcc_loss")
     def f(rng):
@@ -483,6 +568,11 @@ for number, (name, make) in enumerate(ROWS):
     print(f"{name:42} {CASES:5d} {worst:9.1e} {worst_g if gradients else float('nan'):12.1e}  {VERSION[name[1:].split('.')[0]]}" + (f"  {len(why)} FAILED" if why else ""), flush=True)
     for w in why[:4]:
         print("    " + w)
+listed = subprocess.run(["seg-loss", "--list"], capture_output=True, text=True, check=True).stdout.split()
+for name in sorted({w.split("(")[0].split("[")[0] for w in listed if w.startswith("@")} - {name for name, _ in ROWS}):
+    here = [what for what, f in (("golden cases", "golden.py"), ("vectors of its own tests", "vectors.py"))
+            if name in open(os.path.join(os.path.dirname(__file__), f)).read()]
+    print(f"{name:42} {'-':>5} {'-':>9} {'-':>12}  {', '.join(here) or 'no oracle'}")
 for k, v in VERSION.items():
     if v.startswith("not here"):
         print(f"{k}: {v}")
