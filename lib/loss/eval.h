@@ -368,7 +368,12 @@ static int R(forward)(const struct seg_call *c)
 	case SEG_OP_CLIP:
 		if (R(bounds_vary)(c))
 			return R(forward_full)(c);
-		MAP1(R(between)(x, B[k * bks], ((const REAL *)c->a[2].v)[k * c->a[2].ks]))
+		for (int k = 0; k < nk; k++) {
+			const REAL low = B[k * bks], high = ((const REAL *)c->a[2].v)[k * c->a[2].ks], *restrict a = A + k * aks;
+			REAL *restrict o = out + (ptrdiff_t)k * n;
+			for (int i = 0; i < n; i++)
+				o[i] = R(between)(a[i], low, high);
+		}
 		break;
 	case SEG_OP_MIN2: MAP2(x <= y || x != x ? x : y) break;
 	case SEG_OP_MAX2: MAP2(x >= y || x != x ? x : y) break;
@@ -560,7 +565,14 @@ static void R(backward)(const struct seg_call *c)
 		if (R(bounds_vary)(c))
 			R(backward_full)(c);
 		else
-			BACKV(0, A, aks, 1, y >= B[k * bks] && y <= ((const REAL *)c->a[2].v)[k * c->a[2].ks] ? g : 0)
+			for (int k = 0; c->d[0] && k < nk; k++) {
+				const REAL low = B[k * bks], high = ((const REAL *)c->a[2].v)[k * c->a[2].ks];
+				const REAL *restrict a = A + k * aks, *restrict g = G + (ptrdiff_t)k * n;
+				REAL *restrict d = (REAL *)c->d[0] + k * c->dk[0];
+				int first = FIRST(0, k);
+				for (int i = 0; i < n; i++)
+					d[i] = (first ? 0 : d[i]) + ((a[i] >= low) & (a[i] <= high) ? g[i] : 0);
+			}
 		break;
 	case SEG_OP_SIGMOID: BACKV(0, out, n, 1, g * y * (1 - y)) break;
 	default: R(backward_full)(c);
