@@ -65,12 +65,12 @@ static void R(widen)(const void *p, int n, double *out)
 		out[i] = v[i];
 }
 
-static int R(store)(const void *p, int n, float *out)
+static int R(store)(const void *p, int n, int first, float *out)
 {
 	const REAL *v = p;
 	int bad = 0;
 	for (int i = 0; i < n; i++) {
-		out[i] += (float)v[i];
+		out[i] = (first ? 0 : out[i]) + (float)v[i];
 		bad |= out[i] - out[i] != 0;
 	}
 	return bad;

@@ -893,11 +893,13 @@ static void back(const struct run *r, int i)
 struct descent {
 	struct run r; /* first */
 	float *dz;
+	int fresh; /* dz holds nothing yet */
 };
 
 static int block_backward(const struct run *r)
 {
-	float *dz = ((const struct descent *)r)->dz;
+	const struct descent *d = (const struct descent *)r;
+	float *dz = d->dz;
 	const struct sweep *sw = r->sw;
 	size_t P = r->s->h * r->s->w;
 	memset(r->w->open, 0, (size_t)r->st->n);
@@ -917,7 +919,7 @@ static int block_backward(const struct run *r)
 	for (int k = 0; k < r->K && dz; k++) {
 		char where[200];
 		float *o = dz + (size_t)k * P + r->i0;
-		if (!r->k->store(dz_block(r) + (size_t)k * (size_t)r->n * r->k->size, r->n, o))
+		if (!r->k->store(dz_block(r) + (size_t)k * (size_t)r->n * r->k->size, r->n, d->fresh, o))
 			continue;
 		int j = 0;
 		while (o[j] - o[j] == 0)
@@ -967,7 +969,7 @@ static int back_array(const struct run *r, int i)
 int seg_sample_backward(const struct seg_loss_state *st, int pass, const struct seg_loss_sample *s,
     double *partial, float *dz)
 {
-	struct descent d = {.dz = dz};
+	struct descent d = {.dz = dz, .fresh = 1};
 	struct run *r = &d.r;
 	const struct plan *p = &st->plan[pass];
 	int rc = run_start(r, st, p, s);
@@ -984,12 +986,16 @@ int seg_sample_backward(const struct seg_loss_state *st, int pass, const struct 
 	for (int stage = p->nsweep - 1; stage >= 0 && rc >= 0; stage--) {
 		r->sw = &p->sweep[p->nsweep + stage];
 		clear(r);
-		if (r->sw->nback || r->sw->nacc)
+		if (r->sw->nback || r->sw->nacc) {
 			rc = blocks(r, block_backward);
+			d.fresh = 0;
+		}
 		for (int j = p->narray - 1; j >= 0 && rc >= 0; j--)
 			if (st->facts.stage[p->array[j]] == stage && st->facts.live[p->array[j]] && p->rel[p->array[j]])
 				rc = back_array(r, p->array[j]);
 	}
+	if (rc >= 0 && dz && d.fresh)
+		memset(dz, 0, s->h * s->w * (size_t)r->K * sizeof *dz);
 	if (rc >= 0 && dz && partial)
 		partials(r, st->facts.nvalue, 1);
 	return run_end(r, rc);

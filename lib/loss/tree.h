@@ -159,7 +159,7 @@ struct seg_kernels {
 	void (*add)(void *v, int n, double x);
 	void (*narrow)(const double *v, int n, void *out);
 	void (*widen)(const void *v, int n, double *out);
-	int (*store)(const void *v, int n, float *out); /* out += v; 1 if not finite */
+	int (*store)(const void *v, int n, int first, float *out); /* out = v, or += if not first; 1 if not finite */
 };
 const struct seg_kernels *seg_loss_kernels_plain(int f64);
 const struct seg_kernels *seg_loss_kernels_avx2(int f64);
