@@ -72,9 +72,26 @@ void cmd_start(const struct cmd *c)
 	opterr = 0;
 }
 
+/* The synopsis in lines of 96 columns, cut between its brackets. */
+static void usage(void)
+{
+	int at = printf("usage: %s", self->name);
+	for (const char *w = self->usage; *w;) {
+		size_t n = 0;
+		for (int open = 0; w[n] && (open > 0 || w[n] != ' '); n++)
+			open += (w[n] == '[') - (w[n] == ']');
+		if (at + (int)n > 95)
+			at = printf("\n      ") - 1;
+		at += printf(" %.*s", (int)n, w);
+		w += n + (w[n] == ' ');
+	}
+	puts("\n");
+}
+
 static _Noreturn void help(void)
 {
-	printf("%s - %s\nusage: %s %s\n\n", self->name, self->about, self->name, self->usage);
+	printf("%s - %s\n", self->name, self->about);
+	usage();
 	for (const struct cmd_opt *o = self->opt; o->name; o++) {
 		char left[64];
 		if (o->key < CMD_LONG)

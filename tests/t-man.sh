@@ -18,7 +18,7 @@ for prog in "$BIN"/seg-*; do
 	[ -f "$page" ] || { no "$name has a page"; continue; }
 	text=$(mandoc -T ascii -O width=1000 "$page" | col -bx)
 	help=$("$prog" --help)
-	usage=$(printf '%s\n' "$help" | sed -n "s/^usage: $name //p")
+	usage=$(printf '%s\n' "$help" | sed -n '/^usage: /,/^$/p' | tr -s ' \n' ' ' | sed "s/^usage: $name //;s/ *\$//")
 	syn=$(printf '%s\n' "$text" | sed -n '/^SYNOPSIS/,/^DESCRIPTION/p' | sed '1d;$d' | tr -s ' \n' ' ' | sed "s/^ *$name //;s/ *\$//")
 	is "$name SYNOPSIS is its usage" "$syn" "$usage"
 	inhelp=$(printf '%s\n' "$help" | sed -n 's/^  \(-.,\)\{0,1\} *--\([a-z0-9-]*\).*/--\2/p' | grep -vxE -- '--(help|version)' | sort)
