@@ -571,7 +571,7 @@ static void R(backward)(const struct seg_call *c)
 				REAL *restrict d = (REAL *)c->d[0] + k * c->dk[0];
 				int first = FIRST(0, k);
 				for (int i = 0; i < n; i++)
-					d[i] = (first ? 0 : d[i]) + ((a[i] >= low) & (a[i] <= high) ? g[i] : 0);
+					d[i] = (first ? 0 : d[i]) + (((a[i] >= low) & (a[i] <= high)) ? g[i] : 0);
 			}
 		break;
 	case SEG_OP_SIGMOID: BACKV(0, out, n, 1, g * y * (1 - y)) break;
