@@ -1,5 +1,6 @@
 /* seg-train: train a U-Net on a stream, alone or on many ranks. */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,8 +13,8 @@
 #include "seg/train.h"
 
 enum {
-	BATCH = CMD_LONG, CACHE, CHANNELS, EPOCHS, FROM, HEAD, INIT, LOG, LR, MAX_STEPS, MOMENTUM, EPSILON,
-	NO_SHUFFLE, NORM, OPTIMIZER, PROGRESS, RANGE, SEED
+	BATCH = CMD_LONG, CACHE, CHANNELS, CHECKPOINT, CHECKPOINT_EVERY, EPOCHS, FORCE, FROM, HEAD, INIT, LOG, LR, MAX_STEPS, MOMENTUM, EPSILON,
+	NO_SHUFFLE, NORM, OPTIMIZER, PROGRESS, RANGE, RESUME, SEED
 };
 
 static const struct cmd_opt options[] = {
@@ -21,8 +22,11 @@ static const struct cmd_opt options[] = {
 	{BATCH, "batch", "B", "samples in a step, over all ranks (16)"},
 	{CACHE, "cache", "BYTES", "of stdin kept in memory, the rest in $TMPDIR (1e9)"},
 	{CHANNELS, "channels", "LIST", "channels of the stages (8,16,32,64,128)"},
+	{CHECKPOINT, "checkpoint", "FILE", "write the state there after each epoch, and on USR1"},
+	{CHECKPOINT_EVERY, "checkpoint-every", "MIN", "and every MIN minutes; 0: after each step"},
 	{EPOCHS, "epochs", "E", "times every sample is seen (20)"},
 	{EPSILON, "epsilon", "E", "of Adam's division (1e-7; adam-torch 1e-8)"},
+	{FORCE, "force", NULL, "resume on another class of instructions: other bits"},
 	{FROM, "from", "MODEL", "continue from the weights of MODEL"},
 	{HEAD, "head", "NAME", "sigmoid or softmax (by task)"},
 	{'i', "input", "FILE", "stream to train on (stdin)"},
@@ -38,14 +42,15 @@ static const struct cmd_opt options[] = {
 	{OPTIMIZER, "optimizer", "NAME", "adam, adam-torch or sgd (adam)"},
 	{PROGRESS, "progress", NULL, "lines of progress without a terminal"},
 	{RANGE, "range", "R", "u1, u2, f4 or what the input is divided by (by type)"},
+	{RESUME, "resume", NULL, "go on from the checkpoint if it is there"},
 	{SEED, "seed", "S", "of first weights and order (0)"},
 	{'v', "val", "FILE", "validate on this stream after each epoch"},
 	{0},
 };
 static const struct cmd self = {"seg-train",
 	"-o MODEL [-@ N] [-i FILE] [-l LOSS] [-v FILE] [--batch B] [--cache BYTES] [--channels LIST] "
-	"[--epochs E] [--epsilon E] [--from MODEL] [--head NAME] [--init NAME] [--log FILE] [--lr RATE] [--max-steps N] "
-	"[--momentum M] [--no-shuffle] [--norm NAME] [--optimizer NAME] [--progress] [--range R] [--seed S]",
+	"[--checkpoint FILE] [--checkpoint-every MIN] [--epochs E] [--epsilon E] [--force] [--from MODEL] [--head NAME] [--init NAME] [--log FILE] [--lr RATE] [--max-steps N] "
+	"[--momentum M] [--no-shuffle] [--norm NAME] [--optimizer NAME] [--progress] [--range R] [--resume] [--seed S]",
 	"train a U-Net on a stream", options};
 
 static void channels(struct seg_train *t, char *list)
@@ -84,7 +89,10 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 		case BATCH: t->batch = (int)cmd_int("--batch", cmd_arg, 1, 65536); break;
 		case CACHE: run->cache = (size_t)cmd_num("--cache", cmd_arg, 0, 1e18); break;
 		case CHANNELS: channels(t, (char *)cmd_arg); break;
+		case CHECKPOINT: run->checkpoint = cmd_arg; break;
+		case CHECKPOINT_EVERY: run->every = 60 * cmd_num("--checkpoint-every", cmd_arg, 0, 1e6); break;
 		case EPOCHS: t->epochs = (int)cmd_int("--epochs", cmd_arg, 1, 1000000); break;
+		case FORCE: run->force = 1; break;
 		case FROM: run->from = cmd_arg; break;
 		case HEAD: t->head = choice("--head", cmd_arg, "sigmoid", "softmax") ? SEG_SOFTMAX : SEG_SIGMOID; break;
 		case 'i': run->in = cmd_arg; break;
@@ -104,6 +112,7 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 			break;
 		case PROGRESS: cmd_progress_lines = 1; break;
 		case RANGE: t->range = cmd_arg; break;
+		case RESUME: run->resume = 1; break;
 		case SEED: t->seed = (uint64_t)cmd_int("--seed", cmd_arg, 0, INT64_MAX); break;
 		case 'v': run->val = cmd_arg; break;
 		}
@@ -113,6 +122,8 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 		cmd_usage("where to? give -o MODEL");
 	if (!run->in && isatty(STDIN_FILENO))
 		cmd_usage("stdin is a terminal; give -i FILE or a stream");
+	if (!run->checkpoint && (run->resume || run->every >= 0))
+		cmd_usage("--resume and --checkpoint-every need --checkpoint FILE");
 	if (momentum >= 0 && t->optim.kind != SEG_SGD)
 		cmd_usage("--momentum belongs to --optimizer sgd");
 	if (lr >= 0)
@@ -121,6 +132,13 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 		t->optim.epsilon = epsilon;
 	if (momentum >= 0)
 		t->optim.momentum = momentum;
+}
+
+static volatile sig_atomic_t asked; /* USR1: checkpoint and leave */
+
+static void ask(int sig)
+{
+	asked = sig;
 }
 
 static void show(const struct seg_buf *b)
@@ -168,7 +186,7 @@ static void let_rank_0_speak(int status, void *arg)
 int main(int argc, char **argv)
 {
 	struct seg_train t;
-	struct seg_run run = {.cache = 1000000000, .start = start, .step = step, .epoch = epoch};
+	struct seg_run run = {.cache = 1000000000, .every = -1, .asked = &asked, .start = start, .step = step, .epoch = epoch};
 	struct seg_dist d;
 	int rank, keep = -1;
 	cmd_start(&self);
@@ -190,6 +208,8 @@ int main(int argc, char **argv)
 		close(keep);
 	}
 
+	if (run.checkpoint)
+		signal(SIGUSR1, ask); /* before MPI starts */
 	int rc = seg_dist_open(&d);
 	if (rc < 0)
 		cmd_die(rc, NULL);

@@ -44,6 +44,9 @@ int seg_dist_neighbours(struct seg_dist *d);
  * (and which rank and host it was): all can then leave in order, and one of them prints. */
 int seg_agree(struct seg_dist *d, int code);
 
+/* Collective: the bits that any rank gives. */
+int seg_any(struct seg_dist *d, int bits);
+
 /* Which items of 0..n-1 rank r owns: [seg_share(n, r, size), seg_share(n, r+1, size)). */
 size_t seg_share(size_t n, int r, int size);
 

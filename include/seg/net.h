@@ -92,5 +92,10 @@ void seg_optim_step(const struct seg_optim *o, uint64_t t, size_t n, float *p, c
 int seg_model_save(const char *path, const struct seg_header *h, const struct seg_net *net, const float *flat);
 /* *net and *flat are the caller's to free; *h too. */
 int seg_model_load(const char *path, struct seg_header *h, struct seg_net **net, float **flat);
+/* For files that hold more than a model: records PREFIX/NAME of the tensors of flat, in order; the
+ * header's "net". */
+int seg_params_write(struct seg_writer *w, const char *prefix, const struct seg_net *net, const float *flat);
+int seg_params_read(struct seg_reader *r, const char *prefix, const struct seg_net *net, float *flat);
+struct seg_json *seg_net_json(const struct seg_net *net);
 
 #endif

@@ -109,6 +109,15 @@ int seg_sample_add_member(struct seg_sample *s, const struct seg_member *m);
  * appended; extra ("_p3", "_e7", "" ) follows; the whole is cut to fit 80. */
 void seg_key(const char *id, const char *extra, char key[SEG_KEY + 1]);
 
+/* What samples a stream holds, at a glance: their number, the length and the CRC-32 of their inflated
+ * bytes in order, whatever the compression. */
+struct seg_content {
+	uint64_t samples, nbytes;
+	uint32_t crc;
+};
+/* One more sample, packed. */
+void seg_content_add(struct seg_content *c, const struct seg_sample *s);
+
 /* What a reader accepts before it allocates; zero fields take the defaults. */
 struct seg_limits {
 	size_t sample_bytes;  /* inflated, 4 GiB */
@@ -166,6 +175,7 @@ struct seg_index;
 int seg_index_open(struct seg_index **x, const char *path, const struct seg_limits *limits);
 const struct seg_header *seg_index_header(const struct seg_index *x);
 size_t seg_index_count(const struct seg_index *x);
+struct seg_content seg_index_content(const struct seg_index *x);
 int seg_index_read(const struct seg_index *x, size_t i, struct seg_sample *s); /* packed and checked */
 void seg_index_close(struct seg_index *x);
 

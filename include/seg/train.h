@@ -4,6 +4,8 @@
 #ifndef SEG_TRAIN_H
 #define SEG_TRAIN_H
 
+#include <signal.h>
+
 #include "seg/confusion.h"
 #include "seg/dist.h"
 #include "seg/mem.h"
@@ -55,6 +57,7 @@ struct seg_plan {
 	size_t samples, val_samples;    /* 0: not known before the end, no validation */
 	int ranks, threads;
 	int from;                       /* continues from a model */
+	uint64_t resumed;               /* goes on after that step of a checkpoint; 0: it does not */
 };
 
 /* Where, and who looks on.  Callbacks may be NULL; they are called on rank 0. */
@@ -64,6 +67,10 @@ struct seg_run {
 	const char *from;    /* a model, or NULL */
 	const char *out;     /* the model's file */
 	const char *log;     /* JSON lines, written as they come; or NULL */
+	const char *checkpoint; /* file, or NULL: written after each epoch, and in between */
+	double every;        /* seconds between checkpoints within an epoch; 0: after each step; < 0: never */
+	const volatile sig_atomic_t *asked; /* not 0: checkpoint and return SEG_ECKPT; or NULL */
+	int resume, force;   /* go on from checkpoint if it is there; even on another class of instructions */
 	int threads;
 	size_t cache;        /* bytes of stdin kept in memory before $TMPDIR is used */
 	void (*start)(void *arg, const struct seg_plan *p);

@@ -80,6 +80,23 @@ done:
 	return rc;
 }
 
+int seg_any(struct seg_dist *d, int bits)
+{
+	size_t ranks = (size_t)d->size;
+	int *all = seg_alloc(ranks, sizeof *all), any = bits;
+	size_t *nbytes = seg_alloc(ranks, sizeof *nbytes);
+	if (!all || !nbytes)
+		d->abort(d, 1, "seg-train: out of memory");
+	for (size_t r = 0; r < ranks; r++)
+		nbytes[r] = sizeof *all;
+	if (d->gather(d, &bits, all, nbytes) == SEG_OK)
+		for (size_t r = 0; r < ranks; r++)
+			any |= all[r];
+	free(nbytes);
+	free(all);
+	return any;
+}
+
 struct node {
 	size_t at, len;
 };

@@ -53,7 +53,7 @@ static int understand(const struct seg_header *h, struct seg_net_shape *s)
 	return seg_fail(SEG_ECORRUPT, "header: \"norm\" is \"%s\", not none, instance or group", norm);
 }
 
-static int write_param(struct seg_writer *w, const struct seg_param *p, const float *flat)
+static int write_param(struct seg_writer *w, const char *prefix, const struct seg_param *p, const float *flat)
 {
 	struct seg_sample s = {0};
 	struct seg_tensor t;
@@ -61,7 +61,7 @@ static int write_param(struct seg_writer *w, const struct seg_param *p, const fl
 	if (rc < 0)
 		return rc;
 	memcpy(t.data, flat + p->off, p->count * sizeof *flat);
-	snprintf(s.key, sizeof s.key, "%s", p->name);
+	snprintf(s.key, sizeof s.key, "%s%s", prefix, p->name);
 	rc = seg_sample_put(&s, "npy", &t);
 	if (rc == SEG_OK)
 		rc = seg_sample_pack(&s, -1);
@@ -71,12 +71,25 @@ static int write_param(struct seg_writer *w, const struct seg_param *p, const fl
 	return rc;
 }
 
+int seg_params_write(struct seg_writer *w, const char *prefix, const struct seg_net *net, const float *flat)
+{
+	int n, rc = SEG_OK;
+	const struct seg_param *p = seg_net_params(net, &n);
+	for (int i = 0; rc == SEG_OK && i < n; i++)
+		rc = write_param(w, prefix, &p[i], flat);
+	return rc;
+}
+
+struct seg_json *seg_net_json(const struct seg_net *net)
+{
+	return describe(seg_net_shape(net));
+}
+
 int seg_model_save(const char *path, const struct seg_header *head, const struct seg_net *net, const float *flat)
 {
 	struct seg_header h = {0};
 	struct seg_writer *w = NULL;
-	int n, rc = seg_header_copy(&h, head);
-	const struct seg_param *p = seg_net_params(net, &n);
+	int rc = seg_header_copy(&h, head);
 	h.kind = SEG_MODEL;
 	if (rc == SEG_OK && !h.more && !(h.more = seg_json_object()))
 		rc = SEG_ENOMEM;
@@ -84,8 +97,8 @@ int seg_model_save(const char *path, const struct seg_header *head, const struct
 		rc = seg_json_set(h.more, "net", describe(seg_net_shape(net)));
 	if (rc == SEG_OK)
 		rc = seg_writer_open(&w, path, &h);
-	for (int i = 0; rc == SEG_OK && i < n; i++)
-		rc = write_param(w, &p[i], flat);
+	if (rc == SEG_OK)
+		rc = seg_params_write(w, "", net, flat);
 	if (rc == SEG_OK)
 		rc = seg_writer_close(w);
 	else
@@ -95,8 +108,9 @@ int seg_model_save(const char *path, const struct seg_header *head, const struct
 }
 
 /* The next record must be p: its values to flat. */
-static int read_param(struct seg_reader *r, struct seg_sample *s, const struct seg_param *p, float *flat)
+static int read_param(struct seg_reader *r, const char *prefix, struct seg_sample *s, const struct seg_param *p, float *flat)
 {
+	size_t skip = strlen(prefix);
 	int rc = seg_read(r, s);
 	if (rc == 0)
 		return seg_fail(SEG_ECORRUPT, "ends before tensor %s", p->name);
@@ -105,8 +119,8 @@ static int read_param(struct seg_reader *r, struct seg_sample *s, const struct s
 	if (rc < 0)
 		return rc;
 	const struct seg_tensor *t = seg_sample_tensor(s, "npy");
-	if (strcmp(s->key, p->name) || !t)
-		return seg_fail(SEG_ECORRUPT, "record %s where the net has tensor %s", s->key, p->name);
+	if (strncmp(s->key, prefix, skip) || strcmp(s->key + skip, p->name) || !t)
+		return seg_fail(SEG_ECORRUPT, "record %s where the net has tensor %s%s", s->key, prefix, p->name);
 	if (t->dtype != SEG_F4 || t->ndim != p->ndim || memcmp(t->dim, p->dim, (size_t)p->ndim * sizeof *p->dim))
 		return seg_fail(SEG_ECORRUPT, "tensor %s has another type or shape than the net", p->name);
 	memcpy(flat + p->off, t->data, p->count * sizeof *flat);
@@ -116,12 +130,22 @@ static int read_param(struct seg_reader *r, struct seg_sample *s, const struct s
 	return SEG_OK;
 }
 
+int seg_params_read(struct seg_reader *r, const char *prefix, const struct seg_net *net, float *flat)
+{
+	struct seg_sample s = {0};
+	int n, rc = SEG_OK;
+	const struct seg_param *p = seg_net_params(net, &n);
+	for (int i = 0; rc == SEG_OK && i < n; i++)
+		rc = read_param(r, prefix, &s, &p[i], flat);
+	seg_sample_free(&s);
+	return rc;
+}
+
 int seg_model_load(const char *path, struct seg_header *h, struct seg_net **net, float **flat)
 {
 	struct seg_reader *r = NULL;
 	struct seg_sample s = {0};
 	struct seg_net_shape shape;
-	int n = 0;
 	*h = (struct seg_header){0};
 	*net = NULL;
 	*flat = NULL;
@@ -135,9 +159,8 @@ int seg_model_load(const char *path, struct seg_header *h, struct seg_net **net,
 		rc = seg_net_new(net, &shape);
 	if (rc == SEG_OK && !(*flat = seg_alloc(seg_net_nparam(*net), sizeof **flat)))
 		rc = SEG_ENOMEM;
-	const struct seg_param *p = rc == SEG_OK ? seg_net_params(*net, &n) : NULL;
-	for (int i = 0; rc == SEG_OK && i < n; i++)
-		rc = read_param(r, &s, &p[i], *flat);
+	if (rc == SEG_OK)
+		rc = seg_params_read(r, "", *net, *flat);
 	if (rc == SEG_OK && (rc = seg_read(r, &s)) > 0)
 		rc = seg_fail(SEG_ECORRUPT, "more tensors than the net has");
 	if (rc == SEG_OK)

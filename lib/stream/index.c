@@ -82,6 +82,8 @@ static int spool(struct seg_index *x, const char *path, const struct seg_limits 
 		rc = seg_spool_add(x->at, &s);
 	if (rc == SEG_OK)
 		rc = seg_header_copy(&x->part.h, seg_reader_header(r));
+	if (r)
+		x->part.all = reader_content(r);
 	seg_sample_free(&s);
 	seg_reader_close(r);
 	return rc;
@@ -140,6 +142,7 @@ int seg_index_open(struct seg_index **out, const char *path, const struct seg_li
 }
 
 const struct seg_header *seg_index_header(const struct seg_index *x) { return &x->part.h; }
+struct seg_content seg_index_content(const struct seg_index *x) { return x->part.all; }
 size_t seg_index_count(const struct seg_index *x) { return x->at->count; }
 
 int seg_index_read(const struct seg_index *x, size_t i, struct seg_sample *s)

@@ -102,6 +102,7 @@ struct part {
 	int framing;
 	uint64_t nparts, count, total; /* samples in this part, in all */
 	uint32_t crc;          /* of the inflated bytes since the header */
+	struct seg_content all; /* of all parts */
 	size_t header_limit, sample_limit, max_samples;
 };
 void part_start(struct part *p, const struct seg_limits *l);
@@ -132,6 +133,10 @@ int spool_place(struct seg_spool *p, uint64_t off, uint64_t number);
 int spool_fetch(const struct seg_spool *p, uint64_t off, void *to, size_t n);
 /* The member of n bytes at off, checked. */
 int spool_member(const struct seg_spool *p, uint64_t off, size_t n, struct seg_member *m);
+
+/* ---- reader.c ---- */
+
+struct seg_content reader_content(const struct seg_reader *r); /* of what was read so far */
 
 /* ---- writer.c ---- */
 

@@ -105,12 +105,24 @@ int part_json(struct part *p, const struct seg_member *m, uint32_t flags)
 void part_bytes(struct part *p, uint32_t crc, size_t n)
 {
 	p->crc = crc_join(p->crc, crc, n);
+	p->all.crc = crc_join(p->all.crc, crc, n);
+	p->all.nbytes += n;
 }
 
 int part_sample(struct part *p)
 {
 	p->count++;
+	p->all.samples++;
 	if (p->total++ >= p->max_samples)
 		return seg_fail(SEG_ECORRUPT, "more than %zu samples", p->max_samples);
 	return SEG_OK;
+}
+
+void seg_content_add(struct seg_content *c, const struct seg_sample *s)
+{
+	c->samples++;
+	for (int i = 0; i < s->nmember; i++) {
+		c->crc = crc_join(c->crc, s->member[i].crc, s->member[i].nraw);
+		c->nbytes += s->member[i].nraw;
+	}
 }

@@ -377,6 +377,7 @@ int seg_reader_open(struct seg_reader **out, const char *path, const struct seg_
 	return rc < 0 ? rc : SEG_OK;
 }
 
+struct seg_content reader_content(const struct seg_reader *r) { return r->part.all; }
 const struct seg_header *seg_reader_header(const struct seg_reader *r) { return &r->part.h; }
 const char *seg_reader_name(const struct seg_reader *r) { return r->name; }
 

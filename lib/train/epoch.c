@@ -6,13 +6,6 @@
 #include "seg/err.h"
 #include "seg/math.h"
 
-/* What an epoch's batches add up to. */
-struct tally {
-	double sum;          /* of v_b n_b */
-	size_t n;
-	struct seg_buf part; /* partials of pass 0 of all samples, in order */
-};
-
 static double seconds(void)
 {
 	struct timespec t;
@@ -25,32 +18,36 @@ static int combine(struct goal *g, int pass, const struct seg_buf *part, size_t 
 	return seg_loss_combine(g->loss, g->whole, pass, (const double *)(const void *)part->data, n);
 }
 
-static void tell(const struct trainer *r, int epoch, const struct tally *t, double value)
+static void tell(const struct trainer *r, double value)
 {
 	if (r->d->rank == 0 && r->run->step)
-		r->run->step(r->run->arg, epoch, t->n, feed_look(r->feed)->count, value);
+		r->run->step(r->run->arg, r->epoch, r->tally.n, feed_look(r->feed)->count, value);
 }
 
-/* All batches of the epoch, or as many as max_steps allows.  1: there were some. */
-static int train(struct trainer *r, int epoch, struct tally *t, struct log *log)
+/* All batches of the epoch that are left, or as many as max_steps allows.  1: there were some. */
+static int train(struct trainer *r)
 {
+	struct tally *t = &r->tally;
 	struct batch *b;
 	double v;
-	int rc = feed_begin(r->feed, (uint64_t)epoch - 1, r->o->shuffle, r->o->seed);
+	int rc = feed_begin(r->feed, (uint64_t)r->epoch - 1, r->o->shuffle, r->o->seed, t->n);
 	if (rc <= 0)
 		return rc;
-	tell(r, epoch, t, 0);
+	tell(r, 0);
 	while ((rc = feed_next(r->feed, &b)) == 1) {
 		rc = step_loss(r, &r->goal, b, 1, &t->part, &v);
 		if (rc == SEG_OK)
 			rc = step_update(r, b, &v);
 		if (rc < 0)
-			return seg_where(rc, "epoch %d, step %ju", epoch, (uintmax_t)r->step + 1);
+			return seg_where(rc, "epoch %d, step %ju", r->epoch, (uintmax_t)r->step + 1);
 		t->sum += v * (double)b->n;
 		t->n += b->n;
-		tell(r, epoch, t, v);
-		log_step(log, epoch, r->step, b->n, v);
-		if (r->step == r->o->max_steps)
+		tell(r, v);
+		log_step(r->log, r->epoch, r->step, b->n, v);
+		int last = r->step == r->o->max_steps;
+		if ((rc = checkpoint_due(r, last)) < 0)
+			return rc;
+		if (last)
 			break;
 	}
 	return rc < 0 ? rc : 1;
@@ -63,7 +60,7 @@ static int validate(struct trainer *r, struct tally *t, double *exact)
 	double v;
 	struct goal *g = &r->audit;
 	double all = (double)feed_look(r->val)->count;
-	int rc = feed_begin(r->val, 0, 0, 0), npass = seg_loss_npass(g->loss, 0);
+	int rc = feed_begin(r->val, 0, 0, 0, 0), npass = seg_loss_npass(g->loss, 0);
 	seg_ledger_clear(g->ledger);
 	while (rc >= 0 && (rc = feed_next(r->val, &b)) == 1) {
 		rc = step_loss(r, g, b, 0, &t->part, &v);
@@ -77,7 +74,7 @@ static int validate(struct trainer *r, struct tally *t, double *exact)
 	/* what the loss needs to know of all samples before it can go on: predictions are made again */
 	for (int pass = 1; rc >= 0 && pass < npass; pass++) {
 		part.n = 0;
-		rc = feed_begin(r->val, 0, 0, 0);
+		rc = feed_begin(r->val, 0, 0, 0, 0);
 		while (rc >= 0 && (rc = feed_next(r->val, &b)) == 1)
 			rc = step_pass(r, g, b, pass, &part);
 		if (rc == SEG_OK)
@@ -88,30 +85,35 @@ static int validate(struct trainer *r, struct tally *t, double *exact)
 	return rc < 0 ? seg_where(rc, "validation") : SEG_OK;
 }
 
-int epoch_run(struct trainer *r, int epoch, struct log *log)
+int tally_clear(struct trainer *r)
 {
-	struct tally t = {0}, tv = {0};
-	struct seg_confusion c = {0}, cv = {0};
+	struct tally *t = &r->tally;
+	seg_confusion_free(&t->count);
+	t->sum = 0;
+	t->n = t->part.n = 0;
+	return seg_agree(r->d, seg_confusion_new(&t->count, r->head.nclass, r->head.task == SEG_MULTILABEL));
+}
+
+int epoch_run(struct trainer *r)
+{
+	struct tally *t = &r->tally, tv = {0};
 	int multilabel = r->head.task == SEG_MULTILABEL;
-	struct seg_epoch e = {.epoch = epoch, .epochs = r->o->epochs, .head = &r->head, .train = &c,
+	struct seg_epoch e = {.epoch = r->epoch, .epochs = r->o->epochs, .head = &r->head, .train = &t->count,
 	                      .exact = SEG_NAN, .npass = seg_loss_npass(r->goal.loss, 0)};
 	double start = seconds();
-	int rc = seg_confusion_new(&c, r->head.nclass, multilabel);
-	if (rc == SEG_OK)
-		rc = seg_confusion_new(&cv, r->head.nclass, multilabel);
-	rc = seg_agree(r->d, rc);
-	if (rc < 0 || (rc = train(r, epoch, &t, log)) <= 0 || (rc = step_counts(r, &c)) < 0)
+	int rc = seg_agree(r->d, seg_confusion_new(&tv.count, r->head.nclass, multilabel));
+	if (rc < 0 || (!r->over && (rc = train(r)) <= 0) || (rc = step_counts(r, &t->count)) < 0)
 		goto done;
 	e.step = r->step;
-	e.samples = t.n;
-	e.running = t.sum / (double)t.n;
-	if (e.npass == 1 && (rc = combine(&r->goal, 0, &t.part, t.n)) == SEG_OK)
+	e.samples = t->n;
+	e.running = t->sum / (double)t->n;
+	if (e.npass == 1 && (rc = combine(&r->goal, 0, &t->part, t->n)) == SEG_OK)
 		e.exact = seg_loss_value(r->goal.loss, r->goal.whole);
 	if (rc == SEG_OK && r->val) {
 		rc = validate(r, &tv, &e.val_exact);
 		if (rc == SEG_OK)
-			rc = step_counts(r, &cv);
-		e.val = &cv;
+			rc = step_counts(r, &tv.count);
+		e.val = &tv.count;
 		e.ledger = r->audit.ledger;
 		e.val_samples = tv.n;
 		e.val_running = tv.sum / (double)tv.n;
@@ -119,16 +121,18 @@ int epoch_run(struct trainer *r, int epoch, struct log *log)
 	if (rc < 0)
 		goto done;
 	e.seconds = seconds() - start;
-	log_epoch(log, &e);
-	rc = seg_agree(r->d, log_check(log));
+	log_epoch(r->log, &e);
+	rc = seg_agree(r->d, log_check(r->log));
 	if (rc == SEG_OK && r->d->rank == 0 && r->run->epoch)
 		r->run->epoch(r->run->arg, &e);
 	if (rc == SEG_OK)
-		rc = r->step != r->o->max_steps;
+		rc = tally_clear(r);
+	r->epoch++;
+	r->over = 0;
+	if (rc == SEG_OK && r->step != r->o->max_steps && (rc = checkpoint_due(r, 1)) == SEG_OK)
+		rc = 1;
 done:
-	seg_confusion_free(&cv);
-	seg_confusion_free(&c);
+	seg_confusion_free(&tv.count);
 	free(tv.part.data);
-	free(t.part.data);
 	return rc;
 }

@@ -39,6 +39,8 @@ struct feed {
 	struct seg_reader *reader; /* rank 0 */
 	size_t *order, pos;        /* of the epoch; pos: where the batch that is being filled begins */
 
+	struct seg_content content; /* rank 0: of all samples; ARRIVING: of those of batches handed out */
+
 	struct seg_sample next;    /* rank 0, ARRIVING: read, but of no batch yet */
 	int have, ended;           /* next is one; END was seen */
 	long long next_epoch, epoch;
@@ -278,8 +280,11 @@ static int hand_out(struct feed *f, struct slot *s)
 		for (int r = 0; r < f->d->size; r++) {
 			size_t was = all.n;
 			for (size_t i = seg_share(s->nraw, r, f->d->size);
-			     rc == SEG_OK && i < seg_share(s->nraw, r + 1, f->d->size); i++)
+			     rc == SEG_OK && i < seg_share(s->nraw, r + 1, f->d->size); i++) {
 				rc = put(&all, &s->raw[i]);
+				if (f->kind == ARRIVING)
+					seg_content_add(&f->content, &s->raw[i]);
+			}
 			n[r] = all.n - was;
 		}
 	}
@@ -327,9 +332,9 @@ int feed_next(struct feed *f, struct batch **b)
 	return 1;
 }
 
-int feed_begin(struct feed *f, uint64_t e, int shuffle, uint64_t seed)
+int feed_begin(struct feed *f, uint64_t e, int shuffle, uint64_t seed, size_t from)
 {
-	f->pos = 0;
+	f->pos = f->kind == ARRIVING ? 0 : from;
 	if (f->kind == ARRIVING) {
 		long long now[2] = {0, 0};
 		int rc = f->d->rank == 0 ? peek(f) : SEG_OK;
@@ -352,8 +357,41 @@ int feed_begin(struct feed *f, uint64_t e, int shuffle, uint64_t seed)
 			f->order[i - 1] = was;
 		}
 	}
-	start(f);
+	if (f->kind == ARRIVING || f->pos < f->look.count)
+		start(f);
 	return 1;
+}
+
+struct seg_content feed_content(const struct feed *f, long long *epoch)
+{
+	if (epoch)
+		*epoch = f->epoch;
+	return f->kind == INDEXED ? seg_index_content(f->index) : f->content;
+}
+
+int feed_skip(struct feed *f, struct seg_content used, long long epoch)
+{
+	long long on = 0;
+	int rc = SEG_OK;
+	while (f->d->rank == 0 && rc == SEG_OK && f->content.samples < used.samples) {
+		rc = peek(f);
+		if (rc == SEG_OK && f->ended)
+			rc = seg_fail(SEG_EDATA, "%s: ends after %ju samples, the checkpoint has used %ju; give it the stream it was "
+			    "made of", f->name, (uintmax_t)f->content.samples, (uintmax_t)used.samples);
+		if (rc == SEG_OK)
+			seg_content_add(&f->content, &f->next);
+		f->epoch = f->next_epoch;
+		f->have = 0;
+	}
+	if (f->d->rank == 0 && rc == SEG_OK && (f->content.crc != used.crc || f->content.nbytes != used.nbytes))
+		rc = seg_fail(SEG_EDATA, "%s: its first %ju samples are not those the checkpoint has used (CRC-32 %08x, not %08x)",
+		    f->name, (uintmax_t)used.samples, f->content.crc, used.crc);
+	if (f->d->rank == 0 && rc == SEG_OK && (rc = peek(f)) == SEG_OK)
+		on = f->have && f->next_epoch == epoch;
+	if ((rc = seg_agree(f->d, rc)) < 0 || (rc = f->d->bcast(f->d, &on, sizeof on, 0)) < 0)
+		return rc;
+	f->epoch = epoch;
+	return (int)on;
 }
 
 int feed_drain(struct feed *f)
@@ -403,9 +441,13 @@ static int open_reader(struct feed *f, const char *path, size_t cache)
 	if (f->look.arrival)
 		return take_epoch(f);
 	rc = seg_spool_new(&f->spool, cache);
-	while (rc == SEG_OK && (rc = seg_spool_add(f->spool, &f->next)) == SEG_OK &&
-	       (rc = seg_read(f->reader, &f->next)) == 1)
+	while (rc == SEG_OK && (rc = seg_spool_add(f->spool, &f->next)) == SEG_OK) {
+		seg_content_add(&f->content, &f->next);
+		rc = seg_read(f->reader, &f->next);
+		if (rc != 1)
+			break;
 		rc = SEG_OK;
+	}
 	f->look.count = seg_spool_count(f->spool);
 	return rc;
 }

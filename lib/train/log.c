@@ -36,17 +36,27 @@ struct seg_json *train_json(const struct seg_train *t)
 
 /* ---- JSON lines */
 
-void log_open(struct log *l, const char *path)
+void log_open(struct log *l, const char *path, long long keep)
 {
 	*l = (struct log){.fd = -1};
 	if (!path)
 		return;
 	l->path = seg_strdup(path);
-	l->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	if (l->fd < 0) {
+	l->fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | (keep ? 0 : O_TRUNC), 0666);
+	off_t end = l->fd < 0 || !keep ? 0 : lseek(l->fd, 0, SEEK_END);
+	if (l->fd < 0 || end < 0 || (end > keep && ftruncate(l->fd, keep) < 0) || (keep && lseek(l->fd, 0, SEEK_END) < 0))
 		l->rc = seg_fail_sys("%s", path);
+	else if (end < keep)
+		l->rc = seg_fail(SEG_EDATA, "%s: has %lld bytes, those before the checkpoint were %lld; give the log of that run, "
+		    "or none", path, (long long)end, keep);
+	if (l->rc < 0)
 		l->reason = seg_strdup(seg_reason());
-	}
+}
+
+long long log_at(const struct log *l)
+{
+	off_t at = l->fd >= 0 ? lseek(l->fd, 0, SEEK_CUR) : 0;
+	return at < 0 ? 0 : at;
 }
 
 /* Takes j. */
@@ -204,8 +214,11 @@ int seg_plan_text(const struct seg_plan *p, struct seg_buf *out)
 	seg_buf_printf(out, "batch %d, %s, lr %g", t->batch, OPTIM[t->optim.kind], t->optim.lr);
 	if (t->optim.kind == SEG_SGD)
 		seg_buf_printf(out, ", momentum %g", t->optim.momentum);
-	return seg_buf_printf(out, ", %s, seed %ju\non        %d rank%s x %d thread%s, %s\n",
-	    !p->samples ? "in order of arrival" : t->shuffle ? "shuffled" : "not shuffled", (uintmax_t)t->seed,
+	seg_buf_printf(out, ", %s, seed %ju\n",
+	    !p->samples ? "in order of arrival" : t->shuffle ? "shuffled" : "not shuffled", (uintmax_t)t->seed);
+	if (p->resumed)
+		seg_buf_printf(out, "resumed   after step %ju\n", (uintmax_t)p->resumed);
+	return seg_buf_printf(out, "on        %d rank%s x %d thread%s, %s\n",
 	    p->ranks, p->ranks == 1 ? "" : "s", p->threads, p->threads == 1 ? "" : "s",
 	    seg_isa_text(seg_isa()));
 }

@@ -202,11 +202,11 @@ static int save(struct trainer *r)
 	return rc;
 }
 
-static int epochs(struct trainer *r, struct log *log)
+static int epochs(struct trainer *r)
 {
 	int rc = 1;
-	for (int e = 1; rc == 1 && (!r->o->epochs || e <= r->o->epochs); e++)
-		rc = epoch_run(r, e, log);
+	while (rc == 1 && (!r->o->epochs || r->epoch <= r->o->epochs) && (r->step == 0 || r->step != r->o->max_steps))
+		rc = epoch_run(r);
 	/* no model of a stream that was cut */
 	return rc < 0 ? rc : feed_drain(r->feed);
 }
@@ -215,11 +215,12 @@ int seg_train_run(const struct seg_train *t, const struct seg_run *run, struct s
 {
 	struct seg_train o = *t;
 	struct seg_header from = {0};
-	struct trainer r = {.o = &o, .run = run, .d = d};
 	struct log log = {.fd = -1};
-	int rc = agree_isa(d);
-	if (rc == SEG_OK && d->rank == 0)
-		rc = writable(run->out);
+	struct trainer r = {.o = &o, .run = run, .d = d, .epoch = 1, .log = &log};
+	long long keep = 0;
+	int resumed = 0, rc = agree_isa(d);
+	if (rc == SEG_OK && d->rank == 0 && (rc = writable(run->out)) == SEG_OK && run->checkpoint)
+		rc = writable(run->checkpoint);
 	if ((rc = seg_agree(d, rc)) < 0)
 		return rc;
 	if ((rc = feed_open(&r.feed, d, run->in, (size_t)o.batch, run->threads, run->cache)) < 0 ||
@@ -228,7 +229,8 @@ int seg_train_run(const struct seg_train *t, const struct seg_run *run, struct s
 	if ((rc = make_header(&r)) == SEG_OK && (rc = make_goal(&r, &r.goal, 0)) == SEG_OK &&
 	    (!run->val || (rc = make_goal(&r, &r.audit, 1)) == SEG_OK))
 		rc = step_new(&r);
-	if ((rc = seg_agree(d, rc)) < 0 || (run->val && (rc = make_val(&r)) < 0))
+	if ((rc = seg_agree(d, rc)) < 0 || (run->val && (rc = make_val(&r)) < 0) || (rc = tally_clear(&r)) < 0 ||
+	    (run->resume && (rc = resumed = checkpoint_resume(&r, &keep)) < 0))
 		goto done;
 	struct input want = {feed_look(r.feed)->channels, seg_net_multiple(r.net), o.range, feed_look(r.feed)->weight};
 	feed_expect(r.feed, &want);
@@ -236,14 +238,15 @@ int seg_train_run(const struct seg_train *t, const struct seg_run *run, struct s
 		feed_expect(r.val, &want);
 
 	struct seg_plan plan = {&o, r.net, &r.head, feed_look(r.feed)->count, r.val ? feed_look(r.val)->count : 0,
-	                        d->size, run->threads, run->from != NULL};
+	                        d->size, run->threads, run->from != NULL, resumed ? r.step : 0};
 	if (d->rank == 0) {
-		log_open(&log, run->log);
-		log_plan(&log, &plan);
+		log_open(&log, run->log, keep);
+		if (!keep)
+			log_plan(&log, &plan);
 		if (run->start)
 			run->start(run->arg, &plan);
 	}
-	if ((rc = seg_agree(d, log_check(&log))) < 0 || (rc = epochs(&r, &log)) < 0)
+	if ((rc = seg_agree(d, log_check(&log))) < 0 || (rc = epochs(&r)) < 0)
 		goto done;
 	rc = d->rank == 0 ? save(&r) : SEG_OK;
 	if (rc == SEG_OK)
@@ -251,6 +254,8 @@ int seg_train_run(const struct seg_train *t, const struct seg_run *run, struct s
 	rc = seg_agree(d, rc);
 done:
 	log_free(&log);
+	seg_confusion_free(&r.tally.count);
+	free(r.tally.part.data);
 	step_free(&r);
 	feed_close(r.val);
 	feed_close(r.feed);

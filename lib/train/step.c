@@ -341,8 +341,6 @@ int step_counts(struct trainer *r, struct seg_confusion *all)
 	rc = r->d->gather(r->d, mine, every, nbytes);
 	if (rc < 0)
 		goto done;
-	all->pixels = all->ignored = 0;
-	memset(all->tp, 0, 3 * nclass * sizeof *all->tp);
 	for (size_t q = 0; q < ranks; q++) {
 		const uint64_t *from = every + q * n;
 		all->pixels += from[0];

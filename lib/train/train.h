@@ -55,9 +55,17 @@ const struct look *feed_look(const struct feed *f);
 const char *feed_name(const struct feed *f);
 /* What images must be from now on; in is copied, its texts are borrowed. */
 void feed_expect(struct feed *f, const struct input *in);
-/* Collective.  Begin epoch e (from 0).  A permutation that is a function of (seed, e), or the
- * stream's order.  1: there are samples; 0: the stream that carries epochs is at its END. */
-int feed_begin(struct feed *f, uint64_t e, int shuffle, uint64_t seed);
+/* Collective.  Begin epoch e (from 0) at its sample `from`.  A permutation that is a function of
+ * (seed, e), or the stream's order.  1: there are samples; 0: the stream that carries epochs is at its
+ * END. */
+int feed_begin(struct feed *f, uint64_t e, int shuffle, uint64_t seed, size_t from);
+/* What identifies the samples, on rank 0: of all; of a stream that carries epochs those that batches
+ * were made of so far.  *epoch (may be NULL): the number of its epoch in that stream. */
+struct seg_content feed_content(const struct feed *f, long long *epoch);
+/* Collective, of a stream that carries epochs, before the first feed_begin: pass over what was trained,
+ * which must be `used`, up to and into its epoch `epoch`.  1: that epoch goes on, 0: it is over.
+ * SEG_EDATA: it is another stream. */
+int feed_skip(struct feed *f, struct seg_content used, long long epoch);
 /* Collective.  1: *b is the next batch, the feed's own until the next call; 0: the epoch is over. */
 int feed_next(struct feed *f, struct batch **b);
 /* Collective.  Read a stream that carries epochs to its END. */
@@ -73,6 +81,13 @@ struct place {
 	float *dz;
 	size_t h, w;
 	int keep;
+};
+/* What the batches of an epoch add up to so far; the same on every rank. */
+struct tally {
+	double sum;                 /* of v_b n_b */
+	size_t n;                   /* samples */
+	struct seg_buf part;        /* partials of pass 0 of all samples, in order */
+	struct seg_confusion count; /* of what step_counts was asked for */
 };
 /* A loss and its values of a batch and of an epoch; ledger: NULL, or it is taken apart, too. */
 struct goal {
@@ -94,6 +109,11 @@ struct trainer {
 	float *p, *m, *v, *sum;          /* weights, moments, gradient of the batch */
 	float scale;
 	uint64_t step;
+	int epoch;                       /* from 1: that of the batch to come, or being trained */
+	int over;                        /* it has no batches left */
+	struct tally tally;              /* of it */
+	struct log *log;
+	double saved;                    /* when the last checkpoint was written: seconds, rank 0 */
 	/* workspace */
 	struct place *kept, *thread;     /* of each own sample; of each thread */
 	float **z, **grad;               /* of each own sample */
@@ -114,7 +134,7 @@ int step_ledger(struct trainer *r, struct goal *g, struct batch *b, double scale
 int step_pass(struct trainer *r, struct goal *g, struct batch *b, int pass, struct seg_buf *part);
 /* Collective: gradient, sum over the batch, optimiser. */
 int step_update(struct trainer *r, struct batch *b, double *value);
-/* Collective: the counts of all threads and ranks since the last call. */
+/* Collective: the counts of all threads and ranks since the last call are added to all. */
 int step_counts(struct trainer *r, struct seg_confusion *all);
 
 /* ---- log.c: JSON lines */
@@ -123,7 +143,9 @@ struct log {
 	int fd, rc;
 	char *path, *reason; /* of the first failure */
 };
-void log_open(struct log *l, const char *path); /* NULL: nothing is logged */
+/* path NULL: nothing is logged.  keep: bytes of an earlier run that stay. */
+void log_open(struct log *l, const char *path, long long keep);
+long long log_at(const struct log *l); /* bytes written; 0: nothing is logged */
 void log_plan(struct log *l, const struct seg_plan *p);
 void log_step(struct log *l, int epoch, uint64_t step, size_t n, double loss);
 void log_epoch(struct log *l, const struct seg_epoch *e);
@@ -136,7 +158,19 @@ struct seg_json *train_json(const struct seg_train *t);
 
 /* ---- epoch.c */
 
-/* Collective: train one epoch, validate, report.  1: go on, 0: that was the last. */
-int epoch_run(struct trainer *r, int epoch, struct log *log);
+/* Collective: train epoch r->epoch from where r->tally stands, validate, report.  1: go on, 0: that was
+ * the last.  SEG_ECKPT: a checkpoint was asked for and is written. */
+int epoch_run(struct trainer *r);
+/* Collective: nothing is tallied. */
+int tally_clear(struct trainer *r);
+
+/* ---- checkpoint.c: all that the rest of a run depends on, in one file */
+
+/* Collective, between two steps: write one if it must be, if it is time, or if it was asked for.
+ * SEG_ECKPT: it was asked for. */
+int checkpoint_due(struct trainer *r, int must);
+/* Collective, before the first step: go on from run->checkpoint, if there is one.  *keep: bytes of the
+ * log that belong to it.  1: gone on, 0: there is none.  SEG_EDATA: of another run, and what differs. */
+int checkpoint_resume(struct trainer *r, long long *keep);
 
 #endif
