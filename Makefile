@@ -1,4 +1,4 @@
-# seg: make, make test, make demo, make conformance, make install DESTDIR= PREFIX=, make clean.
+# seg: make, make test, make check-all, make demo, make conformance, make install DESTDIR= PREFIX=, make clean.
 # VARIANT=asan|cov builds beside the normal build, in build/$(VARIANT).  MPI=no leaves MPI out.
 
 VERSION  = 0.1.0
@@ -61,13 +61,13 @@ q = $(if $(V),,@echo '$(1) $(2)'; )
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all deps test check demo conformance install uninstall clean FORCE
+.PHONY: all deps test check check-all demo conformance install uninstall clean FORCE
 
-ifneq ($(filter test check demo,$(MAKECMDGOALS)),)
+ifneq ($(filter test check check-all demo,$(MAKECMDGOALS)),)
 WANT := $(if $(filter demo,$(MAKECMDGOALS)),$(DEPS),$(TEST_DEPS))
 endif
 ifeq ($(shell command -v $(PC) >/dev/null && $(PC) --exists $(PKGS) $(if $(filter no,$(MPI)),,ompi-c) \
-        $(if $(filter test check,$(MAKECMDGOALS)),cmocka) 2>/dev/null && echo yes),yes)
+        $(if $(filter test check check-all,$(MAKECMDGOALS)),cmocka) 2>/dev/null && echo yes),yes)
 READY := yes
 endif
 
@@ -75,7 +75,7 @@ endif
 # pkg-config is asked anew.
 ifneq ($(READY),yes)
 ifneq ($(filter-out clean deps,$(or $(MAKECMDGOALS),all)),)
-all test check demo conformance install: deps
+all test check check-all demo conformance install: deps
 	@$(MAKE) --no-print-directory $@
 else
 all:
@@ -84,6 +84,9 @@ else
 all: $(PROGS:%=$(B)/bin/%)
 test check: deps all $(UNITS)
 	@B=$(B) MPI=$(MPI) sh tests/run.sh $(T)
+# What takes minutes: N, how often.
+check-all: test
+	@B=$(B) MPI=$(MPI) N=$(N) sh tests/run.sh $(notdir $(wildcard tests/slow-*.sh))
 demo: deps all
 	@bash pipelines/demo.sh
 # The recipes against the frameworks they name; CASES of each.

@@ -4,10 +4,14 @@
  * A failure of the communication itself ends all ranks here. */
 #include <mpi.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 
 #include "seg/dist.h"
 #include "seg/err.h"
@@ -160,12 +164,24 @@ static void finish(struct seg_dist *d)
 	MPI_Finalize();
 }
 
+/* mpirun, or its daemon on this host, is our parent: when it is gone nobody will end us, and the
+ * others will not come back. */
+static void die_with_parent(void)
+{
+#ifdef __linux__
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() == 1) /* it was gone before */
+		raise(SIGTERM);
+#endif
+}
+
 int seg_dist_open(struct seg_dist *d)
 {
 	int have;
 	seg_dist_alone(d);
 	if (!seg_dist_launched(NULL))
 		return SEG_OK;
+	die_with_parent();
 	check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &have), "start");
 	check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "start");
 	check(MPI_Comm_rank(MPI_COMM_WORLD, &d->rank), "start");
