@@ -29,7 +29,7 @@ static const struct cmd_opt options[] = {
 	{FORCE, "force", NULL, "resume on another class of instructions: other bits"},
 	{FROM, "from", "MODEL", "continue from the weights of MODEL"},
 	{HEAD, "head", "NAME", "sigmoid or softmax (by task)"},
-	{'i', "input", "FILE", "stream to train on (stdin)"},
+	{'i', "input", "FILE", "stream to train on (stdin); may be given again"},
 	{INIT, "init", "NAME", "first weights: glorot or he (glorot)"},
 	{'l', "loss", "LOSS", "expression or @recipe (by task)"},
 	{LOG, "log", "FILE", "write steps and epochs as JSON lines"},
@@ -80,6 +80,9 @@ static int choice(const char *option, const char *word, const char *a, const cha
 	return !strcmp(word, b);
 }
 
+enum { MOST_FILES = 10000 };
+static const char *in[MOST_FILES];
+
 static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *run)
 {
 	double lr = -1, momentum = -1, epsilon = -1;
@@ -95,7 +98,11 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 		case FORCE: run->force = 1; break;
 		case FROM: run->from = cmd_arg; break;
 		case HEAD: t->head = choice("--head", cmd_arg, "sigmoid", "softmax") ? SEG_SOFTMAX : SEG_SIGMOID; break;
-		case 'i': run->in = cmd_arg; break;
+		case 'i':
+			if (run->nin == MOST_FILES)
+				cmd_usage("-i: more than %d files; concatenate some", MOST_FILES);
+			in[run->nin++] = cmd_arg;
+			break;
 		case INIT: t->init = choice("--init", cmd_arg, "glorot", "he") ? SEG_HE : SEG_GLOROT; break;
 		case 'l': t->loss = cmd_arg; break;
 		case LOG: run->log = cmd_arg; break;
@@ -120,7 +127,7 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 		cmd_usage("unexpected argument '%s'; the stream is given with -i or on stdin", argv[cmd_ind]);
 	if (!run->out)
 		cmd_usage("where to? give -o MODEL");
-	if (!run->in && isatty(STDIN_FILENO))
+	if (!run->nin && isatty(STDIN_FILENO))
 		cmd_usage("stdin is a terminal; give -i FILE or a stream");
 	if (!run->checkpoint && (run->resume || run->every >= 0))
 		cmd_usage("--resume and --checkpoint-every need --checkpoint FILE");
@@ -186,7 +193,7 @@ static void let_rank_0_speak(int status, void *arg)
 int main(int argc, char **argv)
 {
 	struct seg_train t;
-	struct seg_run run = {.cache = 1000000000, .every = -1, .asked = &asked, .start = start, .step = step, .epoch = epoch};
+	struct seg_run run = {.cache = 1000000000, .in = in, .every = -1, .asked = &asked, .start = start, .step = step, .epoch = epoch};
 	struct seg_dist d;
 	int rank, keep = -1;
 	cmd_start(&self);

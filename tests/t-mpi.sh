@@ -51,6 +51,19 @@ E
 epochs() { seg-augment -s 3 --epochs 3 flip rot90 <s.seg; }
 is "a stream of epochs" "$(epochs | run a 4 1 --channels 4,8 --batch 5 -v v.seg)" "$(epochs | run b 1 1 --channels 4,8 --batch 5 -v v.seg)"
 
+# Several files are one; a pipe duplicated on its way is refused.
+cat s.seg v.seg >sv.seg
+is "two files on three ranks, as their concatenation on one" "$(run a 3 1 -i s.seg -i v.seg --channels 4,8 --epochs 2 --batch 5)" "$(run b 1 1 -i sv.seg --channels 4,8 --epochs 2 --batch 5)"
+mkfifo pipe
+says "a pipe among several" 2 "pipe is not a file; of several inputs each must be one" sh -c 'seg-train -i s.seg -i pipe -o x.seg 2>&1 | grep ^seg-train >&2; exit 2'
+seg-synth -n 2 --size 32 --masks >masks.seg
+says "files that disagree" 1 "masks.seg: parts of the concatenation do not fit: multilabel follows multiclass" sh -c 'seg-train -i s.seg -i masks.seg -o x.seg 2>&1 | grep ^seg-train >&2; exit 1'
+seg-synth -n 60 --size 64 >big.seg
+{ head -c 131072 big.seg; tail -c +65537 big.seg; } >twice.seg
+rm -f x.seg
+timeout -k 5 60 mpirun -q -np 2 seg-train --channels 4,8 -o x.seg <twice.seg 2>twice.err; rc=$?
+is "stdin that repeats 64 KiB: status" "$rc $([ -e x.seg ] && echo model)" "3 "
+
 # What is wrong is said once, whoever fails and whoever leaves first.
 lines() { timeout 60 mpirun -q -np 3 seg-train "$@" 2>&1 >/dev/null </dev/null | grep -c '^seg-train: '; }
 is "four failures, one line each: a loss" "$(for i in 1 2 3 4; do lines -i s.seg -o x.seg -l bce; done | sort | uniq -c | tr -s ' ')" " 4 1"

@@ -92,7 +92,7 @@ refuse() { local name=$1 pat=$2; shift 2; says "refused: $name" 1 "^seg-train: c
 refuse "rate" 'of another run: lr is 0.01.* here, 0.001' --lr 0.01
 refuse "network" 'of another run: the network is .*\[4,9\]' --channels 4,9
 refuse "loss" 'of another run: loss is "mean\[n,y,x\]\(ce\)" here, "@torch.cross_entropy" in the checkpoint' -l 'mean[n,y,x](ce)'
-refuse "data" 'of another run: the data is .*"samples":5\} here' -i v.seg
+refuse "data" 'of another run: the data is .*"samples":18\} here' -i v.seg
 refuse "seed" 'of another run: seed is 1 here, 0 in the checkpoint' --seed 1
 cp one.seg c2.seg; cp c.seg keep.seg
 says "a model is no checkpoint" 1 'c2.seg: not a checkpoint' sh -c 'seg-train -i s.seg --epochs 3 --channels 4,8 --batch 5 -o x.seg --checkpoint c2.seg --resume 2>&1 | grep ^seg-train: >&2; exit 1'

@@ -173,6 +173,8 @@ int seg_filter(const struct seg_filter *f);
  * spooled instead.  Thread-safe reads (pread). */
 struct seg_index;
 int seg_index_open(struct seg_index **x, const char *path, const struct seg_limits *limits);
+/* n files as if they were one after another in one; their headers must agree. */
+int seg_index_open_all(struct seg_index **x, const char *const *path, int n, const struct seg_limits *limits);
 const struct seg_header *seg_index_header(const struct seg_index *x);
 size_t seg_index_count(const struct seg_index *x);
 struct seg_content seg_index_content(const struct seg_index *x);

@@ -62,7 +62,8 @@ struct seg_plan {
 
 /* Where, and who looks on.  Callbacks may be NULL; they are called on rank 0. */
 struct seg_run {
-	const char *in;      /* NULL or "-": stdin */
+	const char *const *in; /* nin files, as if they were one; nin 0 or "-": stdin */
+	int nin;
 	const char *val;     /* or NULL */
 	const char *from;    /* a model, or NULL */
 	const char *out;     /* the model's file */

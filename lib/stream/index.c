@@ -10,10 +10,17 @@
 #include "lib/stream/inner.h"
 #include "seg/err.h"
 
-struct seg_index {
+struct file {
 	char *name;
-	struct part part;
 	struct seg_spool *at; /* the file itself, or what was spooled */
+	size_t first;         /* number of its first sample */
+};
+struct seg_index {
+	struct part part;     /* of all files, as if they were one */
+	struct file *file;
+	int nfile;
+	char *name;           /* of the file being opened */
+	struct seg_spool *at;
 };
 
 static int hop_json(struct seg_index *x, uint64_t off, const struct frame *f)
@@ -77,13 +84,17 @@ static int spool(struct seg_index *x, const char *path, const struct seg_limits 
 {
 	struct seg_reader *r = NULL;
 	struct seg_sample s = {0};
+	struct part *p = &x->part;
 	int rc = seg_reader_open(&r, path, limits);
 	while (rc == SEG_OK && (rc = seg_read(r, &s)) > 0)
 		rc = seg_spool_add(x->at, &s);
-	if (rc == SEG_OK)
-		rc = seg_header_copy(&x->part.h, seg_reader_header(r));
+	if (rc == SEG_OK && !p->have)
+		rc = seg_header_copy(&p->h, seg_reader_header(r));
+	else if (rc == SEG_OK && (rc = header_agree(&p->h, seg_reader_header(r))) == SEG_OK)
+		rc = header_merge(&p->h, seg_reader_header(r)->provenance);
+	p->have = 1;
 	if (r)
-		x->part.all = reader_content(r);
+		part_join(p, reader_content(r));
 	seg_sample_free(&s);
 	seg_reader_close(r);
 	return rc;
@@ -123,17 +134,25 @@ static int open_file(struct seg_index *x, const char *path, const struct seg_lim
 	return spool(x, path, limits);
 }
 
-int seg_index_open(struct seg_index **out, const char *path, const struct seg_limits *limits)
+int seg_index_open_all(struct seg_index **out, const char *const *path, int n, const struct seg_limits *limits)
 {
 	struct seg_index *x = seg_alloc(1, sizeof *x);
+	int rc = x ? SEG_OK : SEG_ENOMEM;
 	*out = NULL;
 	if (!x)
-		return SEG_ENOMEM;
-	if (!path)
-		path = "-";
+		return rc;
 	part_start(&x->part, limits);
-	x->name = seg_strdup(strcmp(path, "-") ? path : "<stdin>");
-	int rc = x->name ? open_file(x, path, limits) : SEG_ENOMEM;
+	if (!(x->file = seg_alloc((size_t)n, sizeof *x->file)))
+		rc = SEG_ENOMEM;
+	for (size_t first = 0; rc == SEG_OK && x->nfile < n; first += x->at->count) {
+		const char *p = path[x->nfile] ? path[x->nfile] : "-";
+		x->at = NULL;
+		x->name = seg_strdup(strcmp(p, "-") ? p : "<stdin>");
+		rc = x->name ? open_file(x, p, limits) : SEG_ENOMEM;
+		x->file[x->nfile++] = (struct file){x->name, x->at, first};
+		if (rc < 0)
+			break;
+	}
 	if (rc < 0)
 		seg_index_close(x);
 	else
@@ -141,22 +160,37 @@ int seg_index_open(struct seg_index **out, const char *path, const struct seg_li
 	return rc;
 }
 
+int seg_index_open(struct seg_index **out, const char *path, const struct seg_limits *limits)
+{
+	return seg_index_open_all(out, &path, 1, limits);
+}
+
 const struct seg_header *seg_index_header(const struct seg_index *x) { return &x->part.h; }
 struct seg_content seg_index_content(const struct seg_index *x) { return x->part.all; }
-size_t seg_index_count(const struct seg_index *x) { return x->at->count; }
+size_t seg_index_count(const struct seg_index *x) { return x->file[x->nfile - 1].first + x->file[x->nfile - 1].at->count; }
 
 int seg_index_read(const struct seg_index *x, size_t i, struct seg_sample *s)
 {
-	int rc = seg_spool_read(x->at, i, s);
-	return rc < 0 ? seg_where(rc, "%s: sample %zu", x->name, i) : rc;
+	int lo = 0;
+	for (int hi = x->nfile; hi - lo > 1;) {
+		int mid = (lo + hi) / 2;
+		*(x->file[mid].first <= i ? &lo : &hi) = mid;
+	}
+	const struct file *f = &x->file[lo];
+	int rc = seg_spool_read(f->at, i - f->first, s);
+	s->number = i;
+	return rc < 0 ? seg_where(rc, "%s: sample %zu", f->name, i - f->first) : rc;
 }
 
 void seg_index_close(struct seg_index *x)
 {
 	if (!x)
 		return;
+	for (int i = 0; i < x->nfile; i++) {
+		seg_spool_free(x->file[i].at);
+		free(x->file[i].name);
+	}
+	free(x->file);
 	part_free(&x->part);
-	seg_spool_free(x->at);
-	free(x->name);
 	free(x);
 }

@@ -115,6 +115,7 @@ int part_json(struct part *p, const struct seg_member *m, uint32_t flags);
 size_t part_json_limit(const struct part *p);
 void part_bytes(struct part *p, uint32_t crc, size_t n);
 int part_sample(struct part *p); /* one more */
+void part_join(struct part *p, struct seg_content more); /* to what is in all parts */
 
 /* ---- spool.c: bytes with samples in them, also those of an indexed file ---- */
 

@@ -105,8 +105,14 @@ int part_json(struct part *p, const struct seg_member *m, uint32_t flags)
 void part_bytes(struct part *p, uint32_t crc, size_t n)
 {
 	p->crc = crc_join(p->crc, crc, n);
-	p->all.crc = crc_join(p->all.crc, crc, n);
-	p->all.nbytes += n;
+	part_join(p, (struct seg_content){0, n, crc});
+}
+
+void part_join(struct part *p, struct seg_content more)
+{
+	p->all.crc = crc_join(p->all.crc, more.crc, more.nbytes);
+	p->all.nbytes += more.nbytes;
+	p->all.samples += more.samples;
 }
 
 int part_sample(struct part *p)

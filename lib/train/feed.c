@@ -408,10 +408,10 @@ int feed_drain(struct feed *f)
 
 /* ---- opening */
 
-static int open_index(struct feed *f)
+static int open_index(struct feed *f, const char *const *path, int n)
 {
 	struct seg_sample s = {0};
-	int rc = seg_index_open(&f->index, f->name, NULL);
+	int rc = seg_index_open_all(&f->index, path, n, NULL);
 	if (rc == SEG_OK)
 		rc = seg_header_copy(&f->head, seg_index_header(f->index));
 	if (rc == SEG_OK && seg_index_count(f->index) == 0)
@@ -481,22 +481,41 @@ done:
 	return rc;
 }
 
-int feed_open(struct feed **out, struct seg_dist *d, const char *path, size_t batch, int threads, size_t cache)
+/* Can each rank open it and read where it likes? */
+static int is_file(const char *path)
 {
 	struct stat st;
+	return path && strcmp(path, "-") && (stat(path, &st) < 0 || S_ISREG(st.st_mode));
+}
+
+static char *name_of(const char *const *path, int n)
+{
+	struct seg_buf b = {0};
+	seg_buf_printf(&b, "%s", path[0] && strcmp(path[0], "-") ? path[0] : "<stdin>");
+	if (n > 1)
+		seg_buf_printf(&b, " and %d more", n - 1);
+	return b.data;
+}
+
+int feed_open(struct feed **out, struct seg_dist *d, const char *const *path, int n, size_t batch, int threads, size_t cache)
+{
 	struct feed *f = *out = seg_alloc(1, sizeof *f);
-	int rc = seg_agree(d, f ? SEG_OK : SEG_ENOMEM);
+	int plain = 1, rc = seg_agree(d, f ? SEG_OK : SEG_ENOMEM);
 	if (rc < 0)
 		return rc;
 	f->d = d;
 	f->batch = batch;
 	f->threads = threads;
 	f->expect = (struct input){.multiple = 1};
-	int plain = path && strcmp(path, "-") && (stat(path, &st) < 0 || S_ISREG(st.st_mode));
-	f->name = seg_strdup(path && strcmp(path, "-") ? path : "<stdin>");
+	f->name = name_of(path, n);
 	rc = f->name ? SEG_OK : SEG_ENOMEM;
+	for (int i = 0; i < n && plain; i++)
+		if (!(plain = is_file(path[i])) && n > 1)
+			rc = seg_fail(SEG_EUSAGE, "%s is not a file; of several inputs each must be one", path[i]);
 	if (plain && rc == SEG_OK)
-		rc = open_index(f);
+		rc = open_index(f, path, n);
+	if (rc == SEG_OK && f->look.arrival && n > 1)
+		rc = seg_fail(SEG_EUSAGE, "carries epochs; such a stream is trained by itself, in its order");
 	/* the order of its samples matters: one must read it */
 	if (!plain || (rc == SEG_OK && f->look.arrival)) {
 		seg_index_close(f->index);
@@ -504,7 +523,7 @@ int feed_open(struct feed **out, struct seg_dist *d, const char *path, size_t ba
 		f->index = NULL;
 		plain = 0;
 		if (rc == SEG_OK && d->rank == 0)
-			rc = open_reader(f, path, cache);
+			rc = open_reader(f, path[0], cache);
 	}
 	if (rc < 0 && f->name)
 		seg_where(rc, "%s", f->name);

@@ -180,7 +180,7 @@ static void goal_free(struct goal *g)
 
 static int make_val(struct trainer *r)
 {
-	int rc = feed_open(&r->val, r->d, r->run->val, (size_t)r->o->batch, r->run->threads, r->run->cache);
+	int rc = feed_open(&r->val, r->d, &r->run->val, 1, (size_t)r->o->batch, r->run->threads, r->run->cache);
 	if (rc < 0)
 		return rc;
 	if (feed_look(r->val)->arrival)
@@ -223,7 +223,7 @@ int seg_train_run(const struct seg_train *t, const struct seg_run *run, struct s
 		rc = writable(run->checkpoint);
 	if ((rc = seg_agree(d, rc)) < 0)
 		return rc;
-	if ((rc = feed_open(&r.feed, d, run->in, (size_t)o.batch, run->threads, run->cache)) < 0 ||
+	if ((rc = feed_open(&r.feed, d, run->nin ? run->in : (const char *[]){"-"}, run->nin ? run->nin : 1, (size_t)o.batch, run->threads, run->cache)) < 0 ||
 	    (rc = seg_agree(d, make_net(&r, &o, &from))) < 0)
 		goto done;
 	if ((rc = make_header(&r)) == SEG_OK && (rc = make_goal(&r, &r.goal, 0)) == SEG_OK &&

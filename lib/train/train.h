@@ -48,8 +48,9 @@ struct look {
 };
 
 struct feed;
-/* Open on all ranks (collective): an ordinary file is indexed by each, anything else is read by rank 0. */
-int feed_open(struct feed **f, struct seg_dist *d, const char *path, size_t batch, int threads, size_t cache);
+/* Open on all ranks (collective): ordinary files, n of them, are indexed by each; anything else, of which
+ * there can be one, is read by rank 0. */
+int feed_open(struct feed **f, struct seg_dist *d, const char *const *path, int n, size_t batch, int threads, size_t cache);
 const struct seg_header *feed_header(const struct feed *f);
 const struct look *feed_look(const struct feed *f);
 const char *feed_name(const struct feed *f);
