@@ -44,6 +44,13 @@ P
 )
 is "the log; seg-loss and seg-iou repeat the validation to the last bit" "$why" ""
 
+# At rate 0 the epoch's loss is that of the frozen model on the same samples.
+for l in '@torch.cross_entropy' 'mean[n,y,x](ce)' '@keras3.binary_crossentropy' 'mean[n,y,x,k](bce) + 0.5'; do
+	train -o o.seg -v s.seg --epochs 1 --lr 0 -l "$l" --log exact.jsonl
+	is "exact in training and in validation: $l" "$($PYTHON -c 'import json; e = [json.loads(l) for l in open("exact.jsonl")][-1]
+print(e["train"]["loss_exact"] == e["val"]["loss_exact"] and e["train"]["loss_exact"] > 0.1, e["train"]["loss_running"] == e["val"]["loss_running"])')" "True True"
+done
+
 # What the model carries.
 info=$(seg-info m.seg)
 for want in 'kind: "model"' 'head: "softmax"' 'net: \{"channels":\[4,8\],"input":3,"norm":"none","output":5\}' 'range: "u1"' \

@@ -410,8 +410,21 @@ int seg_loss_gradient(const struct seg_loss *l, const struct seg_loss_state *st,
 int seg_loss_gradient_pass(const struct seg_loss *l, const struct seg_loss_state *st, const struct seg_loss_sample *s, float *dz,
     double *partial)
 {
-	(void)l;
-	return seg_sample_backward(st, st->facts.nvalue + st->facts.nadjoint, s, partial, dz);
+	int pass = st->facts.nvalue + st->facts.nadjoint;
+	memset(partial, 0, count(l, &st->facts, pass, NULL) * sizeof *partial);
+	return seg_sample_backward(st, pass, s, partial, dz);
+}
+
+void seg_loss_join(const struct seg_loss *l, size_t nsample, double *pass, const double *gradient)
+{
+	struct facts f;
+	if (seg_facts_new(&f, l) < 0)
+		return;
+	size_t n = count(l, &f, f.nvalue + f.nadjoint, NULL), stride = count(l, &f, f.nvalue - 1, NULL);
+	for (size_t s = 0; s < nsample; s++)
+		for (size_t i = 0; i < n; i++) /* each is 0 where the other is not */
+			pass[s * stride + stride - n + i] += gradient[s * n + i];
+	seg_facts_free(&f);
 }
 
 int seg_loss_field(const struct seg_loss *l, const struct seg_loss_state *st, const struct seg_loss_sample *s, int node, double *out)

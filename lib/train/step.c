@@ -297,6 +297,9 @@ static int backward(struct job *j, double *value)
 		rc = seg_loss_combine(j->g->loss, j->state, pass, (const double *)(const void *)all.data, j->b->n);
 	if (rc == SEG_OK)
 		rc = value_of(j, value);
+	if (rc == SEG_OK && seg_loss_npass(j->g->loss, 0) == 1) /* step_loss put the first half there */
+		seg_loss_join(j->g->loss, j->b->n, (double *)(void *)r->tally.part.data + r->tally.n * seg_loss_npartial(j->g->loss, 0),
+		    (const double *)(const void *)all.data);
 	free(all.data);
 	return seg_agree(r->d, rc);
 }
