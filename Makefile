@@ -11,7 +11,7 @@ B       := build$(if $(VARIANT),/$(VARIANT))
 # What a bare Debian or Ubuntu needs; `make deps` installs what is missing.
 DEPS      = pkg-config libtiff-dev zlib1g-dev libjansson-dev libdeflate-dev \
             $(if $(filter no,$(MPI)),,libopenmpi-dev openmpi-bin)
-TEST_DEPS = $(DEPS) libcmocka-dev mandoc python3 python3-numpy python3-tifffile
+TEST_DEPS = $(DEPS) libcmocka-dev mandoc python3 python3-numpy python3-tifffile iproute2 procps
 
 PKGS   := libtiff-4 zlib jansson
 PC     := pkg-config
