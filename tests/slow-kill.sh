@@ -13,7 +13,7 @@ if [ -d "$SEG_DATA/sem/train" ]; then
 else
 	seg-synth -n 13 --size 64 >s.seg
 fi
-set -- --channels 4,8 --epochs 2 --batch 5 --checkpoint c.seg --checkpoint-every 0 --resume --log a.jsonl -o a.seg
+set -- --channels 4,8 --epochs 2 --batch 5 --checkpoint "$PWD/c.seg" --checkpoint-every 0 --resume --log a.jsonl -o a.seg
 both() { echo "$(seg-info --hash a.seg 2>&1 | cut -c1-16) $(sha256sum <a.jsonl | cut -c1-16)"; }
 run() { # RANKS HOW
 	if [ "$2" = pipe ]; then timeout -k 5 200 mpirun -q -np "$1" seg-train "${args[@]}" <s.seg 2>err
@@ -31,11 +31,11 @@ while [ $kills -lt "$N" ]; do
 		np=$((RANDOM % 3 + 1)) how=$([ $((RANDOM % 2)) = 0 ] && echo file || echo pipe)
 		run $np $how & pid=$!
 		sleep "$(awk -v r=$RANDOM -v t=$took 'BEGIN {printf "%.3f", r / 32768 * t / 1000}')"
-		victims=$(pgrep -f 'seg-train .*--checkpoint c.seg' | shuf -n 1 --random-source=<(yes $RANDOM))
+		victims=$(pgrep -f "seg-train .*--checkpoint $PWD/c.seg" | shuf -n 1 --random-source=<(yes $RANDOM))
 		[ -n "$victims" ] && kill -9 $victims 2>/dev/null && kills=$((kills + 1))
 		wait $pid 2>/dev/null; rc=$?
 		[ -n "$victims" ] && [ $rc = 0 ] && ! [ -e a.seg ] && { no "killed, yet status 0" "$(cat err)"; bad_runs=$((bad_runs + 1)); }
-		pkill -9 -f 'seg-train .*--checkpoint c.seg' 2>/dev/null
+		pkill -9 -f "seg-train .*--checkpoint $PWD/c.seg" 2>/dev/null
 	done
 	np=$((RANDOM % 4 + 1)); run $np file || { no "resumed on $np ranks" "$(cat err)"; bad_runs=$((bad_runs + 1)); }
 	[ "$(both)" = "$want" ] || { no "after $kills kills" "$(both), want $want"; bad_runs=$((bad_runs + 1)); }
