@@ -14,7 +14,7 @@
 
 enum {
 	BATCH = CMD_LONG, CACHE, CHANNELS, CHECKPOINT, CHECKPOINT_EVERY, EPOCHS, FORCE, FROM, HEAD, INIT, LOG, LR, MAX_STEPS, MOMENTUM, EPSILON,
-	NO_SHUFFLE, NORM, OPTIMIZER, PROGRESS, RANGE, RESUME, SEED
+	NO_SHUFFLE, NORM, OPTIMIZER, PROGRESS, RANGE, RESUME, SEED, TIMEOUT
 };
 
 static const struct cmd_opt options[] = {
@@ -44,13 +44,14 @@ static const struct cmd_opt options[] = {
 	{RANGE, "range", "R", "u1, u2, f4 or what the input is divided by (by type)"},
 	{RESUME, "resume", NULL, "go on from the checkpoint if it is there"},
 	{SEED, "seed", "S", "of first weights and order (0)"},
+	{TIMEOUT, "timeout", "MIN", "end when the other ranks are silent; 0: never (10)"},
 	{'v', "val", "FILE", "validate on this stream after each epoch"},
 	{0},
 };
 static const struct cmd self = {"seg-train",
 	"-o MODEL [-@ N] [-i FILE] [-l LOSS] [-v FILE] [--batch B] [--cache BYTES] [--channels LIST] "
 	"[--checkpoint FILE] [--checkpoint-every MIN] [--epochs E] [--epsilon E] [--force] [--from MODEL] [--head NAME] [--init NAME] [--log FILE] [--lr RATE] [--max-steps N] "
-	"[--momentum M] [--no-shuffle] [--norm NAME] [--optimizer NAME] [--progress] [--range R] [--resume] [--seed S]",
+	"[--momentum M] [--no-shuffle] [--norm NAME] [--optimizer NAME] [--progress] [--range R] [--resume] [--seed S] [--timeout MIN]",
 	"train a U-Net on a stream", options};
 
 static void channels(struct seg_train *t, char *list)
@@ -82,6 +83,8 @@ static int choice(const char *option, const char *word, const char *a, const cha
 
 enum { MOST_FILES = 10000 };
 static const char *in[MOST_FILES];
+
+static double patience = 600;
 
 static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *run)
 {
@@ -121,6 +124,7 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 		case RANGE: t->range = cmd_arg; break;
 		case RESUME: run->resume = 1; break;
 		case SEED: t->seed = (uint64_t)cmd_int("--seed", cmd_arg, 0, INT64_MAX); break;
+		case TIMEOUT: patience = 60 * cmd_num("--timeout", cmd_arg, 0, 1e6); break;
 		case 'v': run->val = cmd_arg; break;
 		}
 	if (cmd_ind < argc)
@@ -220,6 +224,7 @@ int main(int argc, char **argv)
 	int rc = seg_dist_open(&d);
 	if (rc < 0)
 		cmd_die(rc, NULL);
+	d.patience = patience;
 	int here = seg_dist_neighbours(&d), ncpu = seg_ncpu();
 	if (!run.threads)
 		run.threads = here < ncpu ? ncpu / here : 1;

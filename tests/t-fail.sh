@@ -58,6 +58,20 @@ for victim in rank mpirun; do
 	pkill -9 -f "seg-train .*$PWD/c.seg"
 done
 
+# A rank that stands still: nothing is closed, nobody is told.
+rm -f c.seg m.seg
+timeout -k 2 60 mpirun -q -np 3 seg-train -i s.seg --channels 4,8 --batch 5 --epochs 100000 -o m.seg --checkpoint "$PWD/c.seg" --timeout 0.05 2>err </dev/null &
+pid=$!
+until [ -e c.seg ] || ! kill -0 $pid 2>/dev/null; do sleep 0.05; done
+start=$SECONDS
+kill -STOP "$(mine | grep -v -x "$(pgrep -P $pid mpirun)" | tail -n 1)"
+wait $pid; rc=$?
+is "a rank that is stopped: status" $rc 1
+match "a rank that is stopped: what the others say" "$(grep -a '^seg-train: ' err)" "^seg-train: rank [01] on $host: .*: the other ranks have not answered for 3 s"
+fast "a rank that is stopped" $((SECONDS - start)) 15
+for i in $(seq 50); do [ -z "$(mine)" ] && break; sleep 0.1; done
+is "a rank that is stopped: nobody is left" "$(mine)" ""
+
 # A disk that is full when the second checkpoint comes.
 mkdir disk
 if mount -t tmpfs -o size=1m tmpfs disk 2>/dev/null; then

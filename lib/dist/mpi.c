@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -21,6 +22,7 @@ static void end(struct seg_dist *d, int status, const char *message)
 {
 	(void)d;
 	fprintf(stderr, "%s\n", message);
+	alarm(5); /* MPI_Abort may wait for a host that is gone */
 	MPI_Abort(MPI_COMM_WORLD, status);
 	_exit(status);
 }
@@ -28,10 +30,11 @@ static void end(struct seg_dist *d, int status, const char *message)
 /* A rank that cannot talk cannot tell the others that it leaves. */
 static _Noreturn void lost(const char *what, const char *why)
 {
-	char text[MPI_MAX_ERROR_STRING + 128];
+	char text[MPI_MAX_ERROR_STRING + 384], host[256] = "?";
 	int rank = -1;
 	MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-	snprintf(text, sizeof text, "seg-train: rank %d: %s: %s", rank, what, why);
+	gethostname(host, sizeof host - 1);
+	snprintf(text, sizeof text, "seg-train: rank %d on %s: %s: %s", rank, host, what, why);
 	end(NULL, 1, text);
 	_exit(1);
 }
@@ -46,19 +49,35 @@ static int check(int rc, const char *what)
 	lost(what, text);
 }
 
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* rc: what starting the requests returned. */
-static int wait_all(int rc, MPI_Request *q, int n, const char *what)
+static int wait_all(const struct seg_dist *d, int rc, MPI_Request *q, int n, const char *what)
 {
 	enum { EAGER = 64, LONGEST = 1000 };
 	unsigned us = 1;
 	int done = 0;
+	double start = 0;
 	for (int tries = 0; rc == MPI_SUCCESS; tries++) {
 		rc = MPI_Testall(n, q, &done, MPI_STATUSES_IGNORE);
 		if (done)
 			break;
-		if (tries >= EAGER) {
-			usleep(us);
-			us = us < LONGEST ? 2 * us : LONGEST;
+		if (tries < EAGER)
+			continue;
+		usleep(us);
+		us = us < LONGEST ? 2 * us : LONGEST;
+		if (start == 0)
+			start = now();
+		if (d->patience > 0 && now() - start > d->patience) {
+			char why[128];
+			snprintf(why, sizeof why, "the other ranks have not answered for %.0f s; is a host cut off? --timeout sets how long to wait",
+			    d->patience);
+			lost(what, why);
 		}
 	}
 	return check(rc, what);
@@ -88,7 +107,7 @@ static int gather(struct seg_dist *d, const void *mine, void *all, const size_t 
 		memcpy(place, mine, (size_t)n[d->rank]);
 	MPI_Request q;
 	int rc = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, all, n, n + d->size, MPI_BYTE, MPI_COMM_WORLD, &q);
-	rc = wait_all(rc, &q, 1, "gather");
+	rc = wait_all(d, rc, &q, 1, "gather");
 	free(n);
 	return rc;
 }
@@ -97,13 +116,12 @@ enum { PIECE = 1 << 30 };
 
 static int bcast(struct seg_dist *d, void *p, size_t nbytes, int root)
 {
-	(void)d;
 	char *at = p;
 	int rc = SEG_OK;
 	while (nbytes > 0 && rc == SEG_OK) {
 		size_t n = nbytes < PIECE ? nbytes : PIECE;
 		MPI_Request q;
-		rc = wait_all(MPI_Ibcast(at, (int)n, MPI_BYTE, root, MPI_COMM_WORLD, &q), &q, 1, "bcast");
+		rc = wait_all(d, MPI_Ibcast(at, (int)n, MPI_BYTE, root, MPI_COMM_WORLD, &q), &q, 1, "bcast");
 		at += n;
 		nbytes -= n;
 	}
@@ -133,7 +151,7 @@ static int scatter(struct seg_dist *d, const void *all, void *mine, const size_t
 			else if (d->rank == r)
 				rc = MPI_Irecv(to + off, n, MPI_BYTE, 0, 0, MPI_COMM_WORLD, &q[nq++]);
 		}
-	rc = wait_all(rc, q, (int)nq, "scatter");
+	rc = wait_all(d, rc, q, (int)nq, "scatter");
 	free(q);
 	return rc;
 }
@@ -145,7 +163,7 @@ static int exchange(struct seg_dist *d, const void *send, const size_t *nsend, v
 	MPI_Request q;
 	int rc = MPI_Ialltoallv(send, s, s + d->size, MPI_BYTE, recv, r, r + d->size, MPI_BYTE,
 	    MPI_COMM_WORLD, &q);
-	rc = wait_all(rc, &q, 1, "exchange");
+	rc = wait_all(d, rc, &q, 1, "exchange");
 	free(s);
 	free(r);
 	return rc;
@@ -153,9 +171,8 @@ static int exchange(struct seg_dist *d, const void *send, const size_t *nsend, v
 
 static int barrier(struct seg_dist *d)
 {
-	(void)d;
 	MPI_Request q;
-	return wait_all(MPI_Ibarrier(MPI_COMM_WORLD, &q), &q, 1, "barrier");
+	return wait_all(d, MPI_Ibarrier(MPI_COMM_WORLD, &q), &q, 1, "barrier");
 }
 
 static void finish(struct seg_dist *d)
