@@ -131,10 +131,12 @@ $(B)/tests/%: $(B)/tests/%.o $(B)/libseg.a
 	$(call q,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(foreach s,1 5 7,$(DESTDIR)$(PREFIX)/share/man/man$(s))
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/seg $(foreach s,1 5 7,$(DESTDIR)$(PREFIX)/share/man/man$(s))
 	install $(PROGS:%=$(B)/bin/%) $(DESTDIR)$(PREFIX)/bin
 	for f in man/*.[157]; do install -m 644 $$f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}; done
+	install -m 644 pipelines/*.sbatch $(DESTDIR)$(PREFIX)/share/seg
 uninstall:
+	rm -rf $(DESTDIR)$(PREFIX)/share/seg
 	rm -f $(PROGS:%=$(DESTDIR)$(PREFIX)/bin/%)
 	for f in man/*.[157]; do rm -f $(DESTDIR)$(PREFIX)/share/man/man$${f##*.}/$${f##*/}; done
 clean:

@@ -2,24 +2,8 @@
 # off in mid-run the job is over everywhere in seconds, and resumed on the others it ends with that model.
 . "$SEG_TESTS/lib.sh"
 [ "${MPI:-yes}" = no ] && { skip "hosts" "built without MPI"; finish; }
-net=10.77.9 br=segbr
-hosts_down() {
-	for k in 0 1 2 3; do
-		ip netns pids segh$k 2>/dev/null | xargs -r kill -9 2>/dev/null
-		ip netns del segh$k 2>/dev/null; ip link del segv$k 2>/dev/null
-	done
-	ip link del $br 2>/dev/null
-}
-hosts_up() {
-	ip link add $br type bridge && ip addr add $net.1/24 dev $br && ip link set $br up || return 1
-	for k in 0 1 2 3; do
-		ip netns add segh$k && ip link add segv$k type veth peer name eth0 netns segh$k && ip link set segv$k master $br up &&
-			ip -n segh$k addr add $net.$((10 + k))/24 dev eth0 && ip -n segh$k link set eth0 up && ip -n segh$k link set lo up || return 1
-	done
-}
-trap hosts_down EXIT
-hosts_down
-hosts_up >/dev/null 2>&1 || { skip "hosts" "network namespaces cannot be made here"; finish; }
+. "$SEG_TESTS/hosts.sh"
+hosts_up
 
 # mpirun's way to another host: HOST COMMAND...
 cat >agent <<'S'
