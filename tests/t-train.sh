@@ -114,8 +114,22 @@ match "and no temporary file" "$(ls)" '^[^~]*$'; is "none at all" "$(ls -A | gre
 (exec seg-train -i s.seg -o keep.seg --channels 4,8 --epochs 100000 2>/dev/null) & pid=$!; sleep 0.3; kill -TERM $pid; wait $pid 2>/dev/null
 is "killed: status, model, directory" "$? $(hash keep.seg) $(ls -A | grep -c '^\.')" "143 $base 0"
 
-# Start: no MPI_Init unless launched, nothing slow before the first step.
 if case $B in *asan*) false ;; *) true ;; esac; then
+	# A set of ten times the memory it may have: kept on disk, never in memory.  Peaks in KiB.
+	cat >peak.py <<'P'
+import resource, subprocess, sys
+rc = subprocess.call(sys.argv[1:], stderr=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss if rc == 0 else f"status {rc}")
+P
+	export TMPDIR=$PWD
+	SEG_LEVEL=0 seg-synth -n 200 --size 64 >small.seg
+	for i in 1 2 3 4 5 6 7 8 9 10; do cat small.seg; done >large.seg
+	peak() { $PYTHON peak.py seg-train -@ 1 --channels 4,8 --epochs 1 --batch 2 --cache 3e6 -o m.seg "$@"; }
+	one=$(peak -i small.seg) ten=$(peak -i large.seg) piped=$(peak <large.seg) all=$(($(stat -c %s large.seg) / 1024))
+	[ $((ten - one)) -lt 2000 ] && [ $((piped - one)) -lt 6000 ] && ok "flat memory: $one KiB for a tenth, $ten, piped $piped; the set has $all" ||
+		no "flat memory" "a tenth of the set: $one KiB; all of it: $ten, piped $piped; the set has $all"
+
+	# Start: no MPI_Init unless launched, nothing slow before the first step.
 	ms() { $PYTHON -c 'import subprocess, sys, time
 def once():
     t = time.monotonic(); subprocess.run(sys.argv[1:], capture_output=True); return time.monotonic() - t

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -682,6 +683,91 @@ static void npy_files(void **state)
 	seg_tensor_free(&t);
 }
 
+static void put_file(const char *path, const void *p, size_t n)
+{
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(p, 1, n, f), n);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void keep(const char *path)
+{
+	struct seg_index *x;
+	OK(seg_index_open(&x, path, NULL));
+	seg_index_keep(x, 1);
+	seg_index_close(x);
+}
+
+static void kept_index(void **state)
+{
+	(void)state;
+	char want[65], got[65];
+	size_t n, ni, m;
+	write_stream("k1.seg", 5, 0);
+	write_stream("k2.seg", 4, 50);
+	char *a = seg_read_file("k1.seg", 1 << 24, &n), *b = seg_read_file("k2.seg", 1 << 24, &m);
+	FILE *f = fopen("k.seg", "w");
+	assert_true(fwrite(a, 1, n, f) == n && fwrite(b, 1, m, f) == m && fclose(f) == 0); /* of two parts */
+	OK(verify_index("k.seg", want));
+	assert_int_not_equal(access("k.seg.idx", F_OK), 0); /* only where it is asked for */
+	keep("k.seg");
+	OK(verify_index("k.seg", got));
+	assert_string_equal(got, want);
+	unsigned char *idx = (unsigned char *)seg_read_file("k.seg.idx", 1 << 24, &ni);
+	assert_non_null(idx);
+	struct seg_spool *at;
+	struct table t;
+	OK(seg_spool_new(&at, 0));
+	at->fd = open("k.seg", O_RDONLY);
+	at->nbytes = n + m;
+	assert_int_equal(table_read("k.seg", at, 600, &t), 0); /* a sample is larger */
+	assert_int_equal(table_read("k.seg", at, SIZE_MAX, &t), 1);
+	assert_int_equal(t.nparts, 2);
+	assert_int_equal(at->count, 9);
+	free(t.part);
+	seg_spool_free(at);
+
+	for (size_t i = 0; i < ni; i++) { /* damaged, or cut: as if it were not there */
+		idx[i] ^= 1 << i % 8;
+		put_file("k.seg.idx", idx, ni);
+		OK(verify_index("k.seg", got));
+		assert_string_equal(got, want);
+		idx[i] ^= 1 << i % 8;
+		if (i % 8 == 0) {
+			put_file("k.seg.idx", idx, i);
+			OK(verify_index("k.seg", got));
+			assert_string_equal(got, want);
+		}
+	}
+	struct seg_limits few = {.samples = 3}, small = {.sample_bytes = 600};
+	struct seg_index *x;
+	put_file("k.seg.idx", idx, ni);
+	assert_int_equal(seg_index_open(&x, "k.seg", &few), SEG_ECORRUPT);
+	assert_int_equal(seg_index_open(&x, "k.seg", &small), SEG_ECORRUPT);
+
+	/* another file of the same length */
+	char *c = NULL;
+	for (int first = 1; first < 6 && (!c || m != n); first++) {
+		free(c);
+		write_stream("l1.seg", 5, first);
+		c = seg_read_file("l1.seg", 1 << 24, &m);
+	}
+	assert_int_equal(m, n);
+	put_file("l.seg", a, n);
+	keep("l.seg");
+	put_file("l.seg", c, n);
+	OK(verify_index("l1.seg", want));
+	OK(verify_index("l.seg", got));
+	assert_string_equal(got, want);
+	/* the same file, but damaged: the samples are checked as ever */
+	put_file("l.seg", a, n);
+	a[n / 2] ^= 4;
+	put_file("l.seg", a, n);
+	assert_int_equal(verify_index("l.seg", got), SEG_ECORRUPT);
+	free(a), free(b), free(c), free(idx);
+}
+
 int main(void)
 {
 	const struct CMUnitTest t[] = {
@@ -689,7 +775,7 @@ int main(void)
 		cmocka_unit_test(hostile_streams), cmocka_unit_test(hostile_members), cmocka_unit_test(limits),
 		cmocka_unit_test(filters), cmocka_unit_test(changes), cmocka_unit_test(models),
 		cmocka_unit_test(spools), cmocka_unit_test(provenance), cmocka_unit_test(keys),
-		cmocka_unit_test(npy_files),
+		cmocka_unit_test(npy_files), cmocka_unit_test(kept_index),
 	};
 	return cmocka_run_group_tests_name("stream", t, NULL, NULL);
 }

@@ -175,6 +175,9 @@ struct seg_index;
 int seg_index_open(struct seg_index **x, const char *path, const struct seg_limits *limits);
 /* n files as if they were one after another in one; their headers must agree. */
 int seg_index_open_all(struct seg_index **x, const char *const *path, int n, const struct seg_limits *limits);
+/* Write FILE.idx beside each file of `least` samples or more that has none yet, where that is possible:
+ * seg_index_open will read it instead of hopping through the file.  An index of another file is ignored. */
+void seg_index_keep(const struct seg_index *x, size_t least);
 const struct seg_header *seg_index_header(const struct seg_index *x);
 size_t seg_index_count(const struct seg_index *x);
 struct seg_content seg_index_content(const struct seg_index *x);

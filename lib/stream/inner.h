@@ -115,6 +115,7 @@ int part_json(struct part *p, const struct seg_member *m, uint32_t flags);
 size_t part_json_limit(const struct part *p);
 void part_bytes(struct part *p, uint32_t crc, size_t n);
 int part_sample(struct part *p); /* one more */
+int part_samples(struct part *p, struct seg_content all); /* all of this part at once */
 void part_join(struct part *p, struct seg_content more); /* to what is in all parts */
 
 /* ---- spool.c: bytes with samples in them, also those of an indexed file ---- */
@@ -134,6 +135,21 @@ int spool_place(struct seg_spool *p, uint64_t off, uint64_t number);
 int spool_fetch(const struct seg_spool *p, uint64_t off, void *to, size_t n);
 /* The member of n bytes at off, checked. */
 int spool_member(const struct seg_spool *p, uint64_t off, size_t n, struct seg_member *m);
+
+/* ---- table.c: what an index knows of a file, kept in FILE.idx ---- */
+
+struct stretch { /* one part of a file: places and bytes of header and END, its samples */
+	uint64_t header, nheader, end, nend, samples, nbytes, crc;
+};
+struct table {
+	struct stretch *part;
+	size_t nparts;
+	uint64_t largest; /* sample, inflated bytes */
+};
+/* 1: at's samples are placed and *t is filled as path.idx says; 0: there is none, it is of another file, or
+ * a sample is larger than limit. */
+int table_read(const char *path, struct seg_spool *at, size_t limit, struct table *t);
+int table_write(const char *path, const struct seg_spool *at, const struct table *t);
 
 /* ---- reader.c ---- */
 

@@ -115,13 +115,25 @@ void part_join(struct part *p, struct seg_content more)
 	p->all.samples += more.samples;
 }
 
+static int too_many(const struct part *p)
+{
+	return seg_fail(SEG_ECORRUPT, "more than %zu samples", p->max_samples);
+}
+
+int part_samples(struct part *p, struct seg_content all)
+{
+	p->count = all.samples;
+	p->crc = all.crc;
+	part_join(p, all);
+	p->total += all.samples;
+	return p->total > p->max_samples ? too_many(p) : SEG_OK;
+}
+
 int part_sample(struct part *p)
 {
 	p->count++;
 	p->all.samples++;
-	if (p->total++ >= p->max_samples)
-		return seg_fail(SEG_ECORRUPT, "more than %zu samples", p->max_samples);
-	return SEG_OK;
+	return p->total++ >= p->max_samples ? too_many(p) : SEG_OK;
 }
 
 void seg_content_add(struct seg_content *c, const struct seg_sample *s)

@@ -408,6 +408,8 @@ int feed_drain(struct feed *f)
 
 /* ---- opening */
 
+enum { MANY = 1000 }; /* samples of a file for which an index is kept: finding fewer takes no time */
+
 static int open_index(struct feed *f, const char *const *path, int n)
 {
 	struct seg_sample s = {0};
@@ -512,8 +514,13 @@ int feed_open(struct feed **out, struct seg_dist *d, const char *const *path, in
 	for (int i = 0; i < n && plain; i++)
 		if (!(plain = is_file(path[i])) && n > 1)
 			rc = seg_fail(SEG_EUSAGE, "%s is not a file; of several inputs each must be one", path[i]);
-	if (plain && rc == SEG_OK)
-		rc = open_index(f, path, n);
+	/* rank 0 first: what it has found in a large file the others can read beside it */
+	for (int others = 0; others < 2; others++) {
+		if (plain && rc == SEG_OK && (d->rank > 0) == others && (rc = open_index(f, path, n)) == SEG_OK && !others)
+			seg_index_keep(f->index, MANY);
+		if (!others)
+			d->barrier(d);
+	}
 	if (rc == SEG_OK && f->look.arrival && n > 1)
 		rc = seg_fail(SEG_EUSAGE, "carries epochs; such a stream is trained by itself, in its order");
 	/* the order of its samples matters: one must read it */
