@@ -1,5 +1,5 @@
 # seg: make, make test, make check-all, make demo, make conformance, make install DESTDIR= PREFIX=, make clean.
-# VARIANT=asan|cov builds beside the normal build, in build/$(VARIANT).  MPI=no leaves MPI out.
+# VARIANT=asan|cov builds beside the normal build, in build/$(VARIANT).  MPI=mpich takes MPICH, MPI=no leaves MPI out.
 
 VERSION  = 0.1.0
 PREFIX   = /usr/local
@@ -10,7 +10,9 @@ B       := build$(if $(VARIANT),/$(VARIANT))
 
 # What a bare Debian or Ubuntu needs; `make deps` installs what is missing.
 DEPS      = pkg-config libtiff-dev zlib1g-dev libjansson-dev libdeflate-dev \
-            $(if $(filter no,$(MPI)),,libopenmpi-dev openmpi-bin)
+            $(MPI_DEPS_$(MPI))
+MPI_DEPS_yes   = libopenmpi-dev openmpi-bin
+MPI_DEPS_mpich = libmpich-dev mpich
 TEST_DEPS = $(DEPS) libcmocka-dev mandoc python3 python3-numpy python3-tifffile iproute2 procps
 
 PKGS   := libtiff-4 zlib jansson
@@ -34,9 +36,12 @@ FOREIGN_CFLAGS += -DHAVE_LIBDEFLATE $(shell $(PC) --cflags libdeflate)
 LIBS           += $(shell $(PC) --libs libdeflate)
 endif
 LIBS += -lm
-ifneq ($(MPI),no)
-MPI_CFLAGS := -DHAVE_MPI $(shell $(PC) --cflags ompi-c 2>/dev/null || $(PC) --cflags mpich 2>/dev/null)
-MPI_LIBS   := $(shell $(PC) --libs ompi-c 2>/dev/null || $(PC) --libs mpich 2>/dev/null)
+MPI_PC_yes   = ompi-c
+MPI_PC_mpich = mpich
+MPI_PC      := $(MPI_PC_$(MPI))
+ifneq ($(MPI_PC),)
+MPI_CFLAGS := $(shell $(PC) --cflags $(MPI_PC) 2>/dev/null)
+MPI_LIBS   := $(shell $(PC) --libs $(MPI_PC) 2>/dev/null)
 endif
 
 # x.isa.c is compiled once for each instruction-set class and chosen at run time (seg/isa.h).
@@ -66,7 +71,7 @@ q = $(if $(V),,@echo '$(1) $(2)'; )
 ifneq ($(filter test check check-all demo,$(MAKECMDGOALS)),)
 WANT := $(if $(filter demo,$(MAKECMDGOALS)),$(DEPS),$(TEST_DEPS))
 endif
-ifeq ($(shell command -v $(PC) >/dev/null && $(PC) --exists $(PKGS) $(if $(filter no,$(MPI)),,ompi-c) \
+ifeq ($(shell command -v $(PC) >/dev/null && $(PC) --exists $(PKGS) $(MPI_PC) \
         $(if $(filter test check check-all,$(MAKECMDGOALS)),cmocka) 2>/dev/null && echo yes),yes)
 READY := yes
 endif

@@ -23,6 +23,7 @@ for np in 1 2 3 4 5 8; do
 	done
 	is "$np ranks, pipe" "$(cat s.seg | run a $np 1 "$@")" "$want"
 done
+is "16 ranks" "$(run a 16 1 -i s.seg "$@")" "$want"
 is "not launched by mpirun" "$(seg-train -o b.seg -i s.seg "$@" 2>/dev/null; seg-info --hash b.seg | cut -c1-16)" "${want% *}"
 
 # Other ways to train, each with what could tell ranks apart.
