@@ -7,13 +7,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
 #include "seg/err.h"
 #include "seg/file.h"
 #include "seg/isa.h"
+#include "seg/parallel.h"
 
 const char *cmd_arg;
 int cmd_ind, cmd_verbose, cmd_progress_lines;
@@ -240,18 +240,11 @@ int cmd_colour(FILE *f)
 	return isatty(fileno(f)) && !(no && *no);
 }
 
-static double seconds(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 void cmd_progress(const char *what, double done, double total, const char *extra)
 {
 	static double start, last;
 	int tty = isatty(STDERR_FILENO);
-	double now = seconds();
+	double now = seg_seconds();
 	if (!tty && !cmd_progress_lines)
 		return;
 	if (!start || done <= 0)

@@ -11,6 +11,7 @@ struct seg_dist {
 	int rank, size;
 	void *state;
 	double patience; /* seconds to wait for the others before all is given up; 0: for ever */
+	double waited;   /* seconds spent waiting for them so far */
 	/* All ranks receive all blocks in rank order.  n[r]: bytes of rank r (known to all).
 	 * mine may alias its place in all. */
 	int (*gather)(struct seg_dist *d, const void *mine, void *all, const size_t *nbytes);

@@ -30,6 +30,9 @@ int seg_flow(const struct seg_flow *f, int threads);
 /* Threads to use by default: the processors this process may run on. */
 int seg_ncpu(void);
 
+/* Seconds of a clock that only runs forward: for progress and waiting, never in results. */
+double seg_seconds(void);
+
 /* Clear flush-to-zero and denormals-are-zero on this thread: libraries set them behind our back. */
 void seg_fp_reset(void);
 

@@ -47,6 +47,9 @@ struct seg_epoch {
 	const struct seg_ledger *ledger;         /* of the validation's mean over batches; NULL: none */
 	const struct seg_header *head;           /* class names */
 	double seconds;
+	/* shares of them that ranks waited: for their input, most; for each other, least and most */
+	double input, least, most;
+	int ranks;
 };
 
 /* What a run is: printed at its start. */

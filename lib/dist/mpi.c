@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -17,6 +16,7 @@
 #include "seg/dist.h"
 #include "seg/err.h"
 #include "seg/mem.h"
+#include "seg/parallel.h"
 
 static void end(struct seg_dist *d, int status, const char *message)
 {
@@ -49,20 +49,13 @@ static int check(int rc, const char *what)
 	lost(what, text);
 }
 
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* rc: what starting the requests returned. */
-static int wait_all(const struct seg_dist *d, int rc, MPI_Request *q, int n, const char *what)
+static int wait_all(struct seg_dist *d, int rc, MPI_Request *q, int n, const char *what)
 {
 	enum { EAGER = 64, LONGEST = 1000 };
 	unsigned us = 1;
 	int done = 0;
-	double start = 0;
+	double start = seg_seconds();
 	for (int tries = 0; rc == MPI_SUCCESS; tries++) {
 		done = 1; /* one by one: gcc warns of MPICH's MPI_STATUSES_IGNORE */
 		for (int i = 0, one = 0; i < n && rc == MPI_SUCCESS; i++, done &= one)
@@ -73,15 +66,14 @@ static int wait_all(const struct seg_dist *d, int rc, MPI_Request *q, int n, con
 			continue;
 		usleep(us);
 		us = us < LONGEST ? 2 * us : LONGEST;
-		if (start == 0)
-			start = now();
-		if (d->patience > 0 && now() - start > d->patience) {
+		if (d->patience > 0 && seg_seconds() - start > d->patience) {
 			char why[128];
 			snprintf(why, sizeof why, "the other ranks have not answered for %.0f s; is a host cut off? --timeout sets how long to wait",
 			    d->patience);
 			lost(what, why);
 		}
 	}
+	d->waited += seg_seconds() - start;
 	return check(rc, what);
 }
 

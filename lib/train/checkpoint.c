@@ -4,21 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "lib/train/train.h"
 #include "seg/err.h"
 #include "seg/isa.h"
+#include "seg/parallel.h"
 
 enum { VERSION = 1 };
-
-static double now(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Results are the same on all instruction sets of a class. */
 static const char *class(void)
@@ -123,7 +116,7 @@ static int save(struct trainer *r)
 		seg_writer_abort(w);
 	seg_header_free(&h);
 	free(flat);
-	r->saved = now();
+	r->saved = seg_seconds();
 	return rc < 0 ? seg_where(rc, "checkpoint") : rc;
 }
 
@@ -134,9 +127,9 @@ int checkpoint_due(struct trainer *r, int must)
 	if (!run->checkpoint)
 		return SEG_OK;
 	if (r->saved == 0)
-		r->saved = now();
+		r->saved = seg_seconds();
 	int bits = run->asked && *run->asked ? ASKED : 0;
-	if (r->d->rank == 0 && run->every >= 0 && now() - r->saved >= run->every)
+	if (r->d->rank == 0 && run->every >= 0 && seg_seconds() - r->saved >= run->every)
 		bits |= TIME;
 	bits = seg_any(r->d, bits);
 	if (!bits && !must)

@@ -1,17 +1,10 @@
 /* One epoch: its batches, its numbers, the validation of the frozen model. */
 #include <stdlib.h>
-#include <time.h>
 
 #include "lib/train/train.h"
 #include "seg/err.h"
 #include "seg/math.h"
-
-static double seconds(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include "seg/parallel.h"
 
 static int combine(struct goal *g, int pass, const struct seg_buf *part, size_t n)
 {
@@ -94,13 +87,36 @@ int tally_clear(struct trainer *r)
 	return seg_agree(r->d, seg_confusion_new(&t->count, r->head.nclass, r->head.task == SEG_MULTILABEL));
 }
 
+/* What ranks waited for since the epoch began. */
+static int waits(struct trainer *r, double input, double others, struct seg_epoch *e)
+{
+	size_t ranks = (size_t)r->d->size, *nbytes = seg_alloc(ranks, sizeof *nbytes);
+	double mine[2] = {feed_waited(r->feed) - input, r->d->waited - others}, *all = seg_alloc(ranks, sizeof mine);
+	int rc = seg_agree(r->d, nbytes && all ? SEG_OK : SEG_ENOMEM);
+	for (size_t q = 0; rc == SEG_OK && q < ranks; q++)
+		nbytes[q] = sizeof mine;
+	if (rc == SEG_OK)
+		rc = r->d->gather(r->d, mine, all, nbytes);
+	e->ranks = r->d->size;
+	e->least = 1;
+	for (size_t q = 0; rc == SEG_OK && q < ranks; q++) {
+		double in = all[2 * q] / e->seconds, other = all[2 * q + 1] / e->seconds;
+		e->input = in > e->input ? in : e->input;
+		e->least = other < e->least ? other : e->least;
+		e->most = other > e->most ? other : e->most;
+	}
+	free(all);
+	free(nbytes);
+	return rc;
+}
+
 int epoch_run(struct trainer *r)
 {
 	struct tally *t = &r->tally, tv = {0};
 	int multilabel = r->head.task == SEG_MULTILABEL;
 	struct seg_epoch e = {.epoch = r->epoch, .epochs = r->o->epochs, .head = &r->head, .train = &t->count,
 	                      .exact = SEG_NAN, .npass = seg_loss_npass(r->goal.loss, 0)};
-	double start = seconds();
+	double start = seg_seconds(), input = feed_waited(r->feed), others = r->d->waited;
 	int rc = seg_agree(r->d, seg_confusion_new(&tv.count, r->head.nclass, multilabel));
 	if (rc < 0 || (!r->over && (rc = train(r)) <= 0) || (rc = step_counts(r, &t->count)) < 0)
 		goto done;
@@ -120,9 +136,10 @@ int epoch_run(struct trainer *r)
 	}
 	if (rc < 0)
 		goto done;
-	e.seconds = seconds() - start;
+	e.seconds = seg_seconds() - start;
 	log_epoch(r->log, &e);
-	rc = seg_agree(r->d, log_check(r->log));
+	if ((rc = waits(r, input, others, &e)) == SEG_OK)
+		rc = seg_agree(r->d, log_check(r->log));
 	if (rc == SEG_OK && r->d->rank == 0 && r->run->epoch)
 		r->run->epoch(r->run->arg, &e);
 	if (rc == SEG_OK)

@@ -49,6 +49,7 @@ struct feed {
 	int cur;                   /* the slot being filled */
 	pthread_t reading;
 	int running;
+	double waited;
 };
 
 /* ---- one sample */
@@ -216,9 +217,11 @@ static void start(struct feed *f)
 static int filled(struct feed *f)
 {
 	struct slot *s = &f->slot[f->cur];
+	double start = seg_seconds();
 	if (f->running)
 		pthread_join(f->reading, NULL);
 	f->running = 0;
+	f->waited += seg_seconds() - start;
 	return s->rc < 0 ? seg_fail(s->rc, "%s", s->reason) : SEG_OK;
 }
 
@@ -590,6 +593,11 @@ const struct seg_header *feed_header(const struct feed *f)
 const struct look *feed_look(const struct feed *f)
 {
 	return &f->look;
+}
+
+double feed_waited(const struct feed *f)
+{
+	return f->waited;
 }
 
 const char *feed_name(const struct feed *f)

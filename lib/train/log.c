@@ -261,7 +261,12 @@ int seg_epoch_text(const struct seg_epoch *e, struct seg_buf *out)
 	seg_buf_printf(out, "epoch %d", e->epoch);
 	if (e->epochs)
 		seg_buf_printf(out, "/%d", e->epochs);
-	seg_buf_printf(out, ", step %ju, %.1f s\n  loss ", (uintmax_t)e->step, e->seconds);
+	seg_buf_printf(out, ", step %ju, %.1f s", (uintmax_t)e->step, e->seconds);
+	if (e->ranks > 1)
+		seg_buf_printf(out, "; ranks waited %.1f to %.1f %% for each other", 100 * e->least, 100 * e->most);
+	if (e->input > 0.05)
+		seg_buf_printf(out, "; %.0f %% for input", 100 * e->input);
+	seg_buf_printf(out, "\n  loss ");
 	losses(out, e->running, e->exact, e->npass);
 	if (e->val) {
 		seg_buf_printf(out, "\n  val  ");

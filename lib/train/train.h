@@ -71,6 +71,8 @@ int feed_skip(struct feed *f, struct seg_content used, long long epoch);
 int feed_next(struct feed *f, struct batch **b);
 /* Collective.  Read a stream that carries epochs to its END. */
 int feed_drain(struct feed *f);
+/* Seconds that batches were waited for so far, on this rank. */
+double feed_waited(const struct feed *f);
 void feed_close(struct feed *f);
 
 /* ---- step.c: one batch */
