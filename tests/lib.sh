@@ -17,4 +17,12 @@ says() {
 }
 skip() { echo "ok $1 # SKIP skipped: $2"; }
 data() { [ -d "$SEG_DATA/$1" ] && return 0; if [ -n "${CI:-}" ]; then no "data $1" "no $SEG_DATA/$1 in CI"; else skip "data $1" "no data"; fi; return 1; }
+# N real micrographs as a stream, or scenes where there are none
+micrographs() {
+	local sem=$SEG_DATA/sem/train f
+	[ -d "$sem" ] || { seg-synth -n "$1" --size 64; return; }
+	mkdir -p images labels
+	for f in $(ls "$sem/images" | head -n "$1"); do ln -sf "$sem/images/$f" images; ln -sf "$sem/labels/$f" labels; done
+	seg-load --images images --labels labels --classes matrix,oxide,secondary,tertiary,crack
+}
 finish() { exit $bad; }
