@@ -1,0 +1,116 @@
+"""The time of a training step by ranks P, batch over all ranks and network, as a closed formula.
+
+step          = compute + agreements + partials + gradient
+compute       = ms per sample * threads * ceil(b / threads), b samples in the largest share: a sample
+                is one thread's
+agreements    = 6 collectives, each rank's int to all: before the batch, after each piece of own work
+partials      = 2 collectives, of 4 and 2 doubles of every sample: the sums of the loss
+gradient      = 2 collectives: the nodes' segments to their owners, the sums back; and, through
+                memory, cutting the own nodes into segments and adding up the segments received
+a collective  = (P - 1) * handling + wait(latency + bytes received / bandwidth)
+handling      = processor time of a message sent and one received; MPI's non-blocking collectives
+                send P - 1 of each, one after another
+bytes         = those a rank gets from the others, with 16 per message for its envelope; in the
+                exchange of segments, those that the rank with the most nodes sends
+nodes         = the aligned subtrees a rank's share of the batch consists of: 1 if each has b samples
+                and b is a power of two (of P nothing is asked), else up to 2 log2 b
+bandwidth     = 0.94 of the link's (headers of Ethernet and TCP), / 1.05 (acknowledgements of the
+                other direction)
+wait(t)       = t until the next look: ranks nap 1, 2, 4 .. 512, then always 1000 us between looks
+
+usage: model.py            the table of the manual
+       model.py networks   for run.sh: name, bandwidth and latency of a link, arguments of step
+       model.py compare    simulated rows from stdin (network P batch step-ms comm-ms) beside the formula
+"""
+import sys
+
+PARAMETERS = 485853
+THREADS = 2
+MS_PER_SAMPLE = 17.0   # wall, both threads at work
+MEMORY = 5e3           # bytes per us, one pass
+# bytes per us; us between two hosts; us of handling a message: as measured for Open MPI over TCP and
+# where the kernel takes no part in a message
+NETWORKS = {"10Gb/s": (1.25e3, 10.0, 8.0), "100Gb/s": (12.5e3, 3.0, 0.8)}
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SAMPLES = (1, 2, 16)
+
+
+def share(n, r, size):
+    return n // size * r + n % size * r // size
+
+
+def nodes(lo, hi):
+    """How many aligned subtrees [lo, hi) consists of."""
+    count = 0
+    while lo < hi:
+        length = 1
+        while lo % (2 * length) == 0 and 2 * length <= hi - lo:
+            length *= 2
+        lo += length
+        count += 1
+    return count
+
+
+def wait(t):
+    look, nap = 0, 1
+    while look < t:
+        look += nap
+        nap = min(2 * nap, 1000)
+    return look
+
+
+def step(network, p, batch):
+    """ms: compute, messages, gradient; messages: whatever grows with their number."""
+    bandwidth, latency, handling = NETWORKS[network]
+    bandwidth *= 0.94 / 1.05
+    largest = -(-batch // p)
+    compute = MS_PER_SAMPLE * THREADS * -(-largest // THREADS)
+    if p == 1:
+        return compute, 0.0, 0.0
+
+    def moved(nbytes):  # of which a P-th part is there already
+        return wait(latency + (nbytes * (p - 1) / p + 16 * (p - 1)) / bandwidth)
+
+    own = [nodes(share(batch, r, p), share(batch, r + 1, p)) for r in range(p)]
+    vector = 4 * PARAMETERS
+    messages = 10 * (p - 1) * handling + 6 * moved(4 * p) + moved(8 * 4 * batch) + moved(8 * 2 * batch)
+    gradient = moved(max(own) * vector) + moved(vector) + (max(own) + sum(own) / p) * vector / MEMORY
+    return compute, messages / 1e3, gradient / 1e3
+
+
+def limit(compute, messages, gradient):
+    if messages + gradient < 0.05 * compute:
+        return "compute"
+    return "messages" if messages > gradient else "gradient"
+
+
+def table():
+    for network, (_, latency, handling) in NETWORKS.items():
+        print(f"{network}, {latency:g} us between hosts, {handling:g} us to handle a message")
+        print(f"{'ranks':>5}" + "".join(f"  | {b:>2} per rank: step  comm  eff. limit   " for b in SAMPLES).rstrip())
+        for p in RANKS:
+            line = f"{p:5}"
+            for b in SAMPLES:
+                c, m, g = step(network, p, b * p)
+                line += f"  | {c + m + g:18.1f} {m + g:5.1f}  {100 * c / (c + m + g):3.0f}% {limit(c, m, g):8}"
+            print(line.rstrip())
+        print()
+
+
+def compare(rows):
+    print(f"{'network':8} {'ranks':>5} {'batch':>5} {'b':>5} | step ms: {'SMPI':>7} {'model':>7} {'diff':>6} | "
+          f"comm ms: {'SMPI':>6} {'model':>6} {'ratio':>5} | {'efficiency':>10}")
+    for network, p, batch, simulated, comm in (r.split() for r in rows):
+        c, m, g = step(network, int(p), int(batch))
+        simulated, comm = float(simulated), float(comm)
+        print(f"{network:8} {p:>5} {batch:>5} {int(batch) / int(p):5.4g} | {simulated:16.1f} {c + m + g:7.1f} {100 * (c + m + g) / simulated - 100:+5.1f}% | "
+              f"{comm:15.2f} {m + g:6.2f} {(m + g) / comm:5.2f} | {100 * c / simulated:9.1f}%", flush=True)
+
+
+if sys.argv[1:] == ["networks"]:
+    for name, (bandwidth, latency, handling) in NETWORKS.items():
+        print(f"{name} {bandwidth * 1e6:.0f}Bps {latency / 2:g}us {PARAMETERS} {THREADS} {MS_PER_SAMPLE:g} {handling:g} {MEMORY / 1e3:g}")
+elif sys.argv[1:] == ["compare"]:
+    compare(sys.stdin)
+else:
+    table()
