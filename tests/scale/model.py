@@ -80,21 +80,24 @@ def step(network, p, batch):
 
 def limit(compute, messages, gradient):
     if messages + gradient < 0.05 * compute:
-        return "compute"
-    return "messages" if messages > gradient else "gradient"
+        return "c"
+    return "m" if messages > gradient else "g"
 
 
 def table():
     for network, (_, latency, handling) in NETWORKS.items():
         print(f"{network}, {latency:g} us between hosts, {handling:g} us to handle a message")
-        print(f"{'ranks':>5}" + "".join(f"  | {b:>2} per rank: step  comm  eff. limit   " for b in SAMPLES).rstrip())
+        print("      " + "".join(f"{f'{b} per rank':^20}" for b in SAMPLES).rstrip())
+        print(("ranks" + "    step comm  eff. " * len(SAMPLES)).rstrip())
         for p in RANKS:
             line = f"{p:5}"
             for b in SAMPLES:
                 c, m, g = step(network, p, b * p)
-                line += f"  | {c + m + g:18.1f} {m + g:5.1f}  {100 * c / (c + m + g):3.0f}% {limit(c, m, g):8}"
-            print(line.rstrip())
+                line += f"  {c + m + g:6.1f} {m + g:4.1f} {100 * c / (c + m + g):3.0f}% {limit(c, m, g)}"
+            print(line)
         print()
+    print("step, comm: ms of a step, and of communication in it; eff.: share of computing;")
+    print("what limits: c computing, g the gradient's bytes, m the number of messages")
 
 
 def compare(rows):
@@ -107,10 +110,11 @@ def compare(rows):
               f"{comm:15.2f} {m + g:6.2f} {(m + g) / comm:5.2f} | {100 * c / simulated:9.1f}%", flush=True)
 
 
-if sys.argv[1:] == ["networks"]:
-    for name, (bandwidth, latency, handling) in NETWORKS.items():
-        print(f"{name} {bandwidth * 1e6:.0f}Bps {latency / 2:g}us {PARAMETERS} {THREADS} {MS_PER_SAMPLE:g} {handling:g} {MEMORY / 1e3:g}")
-elif sys.argv[1:] == ["compare"]:
-    compare(sys.stdin)
-else:
-    table()
+if __name__ == "__main__":
+    if sys.argv[1:] == ["networks"]:
+        for name, (bandwidth, latency, handling) in NETWORKS.items():
+            print(f"{name} {bandwidth * 1e6:.0f}Bps {latency / 2:g}us {PARAMETERS} {THREADS} {MS_PER_SAMPLE:g} {handling:g} {MEMORY / 1e3:g}")
+    elif sys.argv[1:] == ["compare"]:
+        compare(sys.stdin)
+    else:
+        table()

@@ -20,8 +20,8 @@ enum { VALUE = 4, FUSED = 2 };
 static struct seg_dist real;
 static double us_per_message, bytes_per_us;
 
-/* Sending to and receiving from each of the others takes the processor's time.  SMPI could add it
- * to each message (smpi/ois, smpi/or), at ten times the time of simulating. */
+/* Sending to and receiving from each of the others takes the processor's time.  SMPI itself could add it
+ * to each message (smpi/ois): the same result, but simulated ten times slower. */
 static void handle(const struct seg_dist *d)
 {
 	usleep((unsigned)(us_per_message * (d->size - 1)));
