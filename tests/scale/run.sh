@@ -4,8 +4,8 @@
 # Needs smpicc and smpirun (libsimgrid-dev).
 set -eu
 here=$(dirname "$0") top=$(dirname "$0")/../..
-out=$top/${B:-build}/scale
-mkdir -p "$out"
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
 RANKS=${RANKS:-2 3 4 8 12 16 32 64 100 128 256}
 
 # Hosts around one switch: a link of its own for each, both ways at once.
