@@ -16,5 +16,6 @@ is "the model's step within 15 % of the simulation's" \
 is "its communication within a factor of 1.3" "$(awk '/^10*Gb\/s/ && ($12 < 1 / 1.3 || $12 > 1.3)' rows)" ""
 is "256 ranks, 16 samples each, 10 Gb/s: at least 90 % computing" \
 	"$(awk '$1 == "10Gb/s" && $2 == 256 && $3 == 4096 {print($14 + 0 >= 90 ? "yes" : $14)}' rows)" yes
-is "TABLE.txt begins with the model's table" "$(head -n "$(python3 "$scale/model.py" | wc -l)" "$scale/TABLE.txt")" "$(python3 "$scale/model.py")"
+is "seg-cluster(7) has the model's table" "$(mandoc -T ascii -O width=200 "$TOP/man/seg-cluster.7" | col -bx | sed -n '/between hosts/,/what limits:/p' | sed 's/^ *//')" \
+	"$(python3 "$scale/model.py" | sed 's/^ *//')"
 finish

@@ -52,20 +52,23 @@ static int check(int rc, const char *what)
 /* rc: what starting the requests returned. */
 static int wait_all(struct seg_dist *d, int rc, MPI_Request *q, int n, const char *what)
 {
-	enum { EAGER = 64, LONGEST = 1000 };
-	unsigned us = 1;
+	enum { EAGER = 64 };
 	int done = 0;
 	double start = seg_seconds();
 	for (int tries = 0; rc == MPI_SUCCESS; tries++) {
 		done = 1; /* one by one: gcc warns of MPICH's MPI_STATUSES_IGNORE */
-		for (int i = 0, one = 0; i < n && rc == MPI_SUCCESS; i++, done &= one)
-			rc = MPI_Test(&q[i], &one, MPI_STATUS_IGNORE);
+		for (int i = 0; i < n && rc == MPI_SUCCESS; i++) {
+			int one = 1;
+			if (q[i] != MPI_REQUEST_NULL)
+				rc = MPI_Test(&q[i], &one, MPI_STATUS_IGNORE);
+			done &= one;
+		}
 		if (done)
 			break;
 		if (tries < EAGER)
 			continue;
-		usleep(us);
-		us = us < LONGEST ? 2 * us : LONGEST;
+		double us = 1e6 * (seg_seconds() - start) / 8; /* so the nap makes no wait much longer */
+		usleep(us < 1 ? 1 : us < 1000 ? (unsigned)us : 1000);
 		if (d->patience > 0 && seg_seconds() - start > d->patience) {
 			char why[128];
 			snprintf(why, sizeof why, "the other ranks have not answered for %.0f s; is a host cut off? --timeout sets how long to wait",
@@ -93,15 +96,42 @@ static int *layout(const struct seg_dist *d, const size_t *nbytes, const char *w
 	return count;
 }
 
+/* Blocks first, first + 1, ... (after the last comes 0) of all, n as layout gives it, to or from a rank: one
+ * message, or two where they wrap. */
+static int post(const struct seg_dist *d, char *all, const int *n, int first, int count, int rank, int send,
+    MPI_Request *q, int *nq)
+{
+	int rc = MPI_SUCCESS;
+	for (int tag = 1; count > 0 && rc == MPI_SUCCESS; tag++) {
+		int run = count < d->size - first ? count : d->size - first, nbytes = 0;
+		char *at = all + n[d->size + first];
+		for (int r = first; r < first + run; r++)
+			nbytes += n[r];
+		rc = send ? MPI_Isend(at, nbytes, MPI_BYTE, rank, tag, MPI_COMM_WORLD, &q[(*nq)++])
+		    : MPI_Irecv(at, nbytes, MPI_BYTE, rank, tag, MPI_COMM_WORLD, &q[(*nq)++]);
+		count -= run;
+		first = 0;
+	}
+	return rc;
+}
+
+/* In each round a rank sends on all it has, so that it has twice as much afterwards: log2 of the ranks'
+ * number of messages, where MPI_Iallgatherv sends one to each.  (Bruck et al. 1997, concatenation.) */
 static int gather(struct seg_dist *d, const void *mine, void *all, const size_t *nbytes)
 {
-	int *n = layout(d, nbytes, "gather");
+	int *n = layout(d, nbytes, "gather"), rc = SEG_OK;
 	char *place = (char *)all + n[d->size + d->rank];
 	if (mine != place && n[d->rank])
 		memcpy(place, mine, (size_t)n[d->rank]);
-	MPI_Request q;
-	int rc = MPI_Iallgatherv(MPI_IN_PLACE, 0, MPI_BYTE, all, n, n + d->size, MPI_BYTE, MPI_COMM_WORLD, &q);
-	rc = wait_all(d, rc, &q, 1, "gather");
+	for (int have = 1; have < d->size && rc == SEG_OK; have *= 2) {
+		int count = have < d->size - have ? have : d->size - have, nq = 0;
+		int from = (d->rank + have) % d->size, to = (d->rank - have + d->size) % d->size;
+		MPI_Request q[4];
+		rc = post(d, all, n, from, count, from, 0, q, &nq);
+		if (rc == MPI_SUCCESS)
+			rc = post(d, all, n, d->rank, count, to, 1, q, &nq);
+		rc = wait_all(d, rc, q, nq, "gather");
+	}
 	free(n);
 	return rc;
 }

@@ -7,16 +7,17 @@ agreements    = 6 collectives, each rank's int to all: before the batch, after e
 partials      = 2 collectives, of 4 and 2 doubles of every sample: the sums of the loss
 gradient      = 2 collectives: the nodes' segments to their owners, the sums back; and, through
                 memory, cutting the own nodes into segments and adding up the segments received
-a collective  = (P - 1) * handling + wait(latency + bytes received / bandwidth)
-handling      = processor time of a message sent and one received; MPI's non-blocking collectives
-                send P - 1 of each, one after another
+a collective  = log2 P rounds, in each a message that doubles what a rank has; the segments go to their
+                owners at once, P - 1 messages
+a round       = messages * handling + wait(latency + bytes received / bandwidth)
+handling      = processor time of a message sent and one received
 bytes         = those a rank gets from the others, with 16 per message for its envelope; in the
                 exchange of segments, those that the rank with the most nodes sends
 nodes         = the aligned subtrees a rank's share of the batch consists of: 1 if each has b samples
                 and b is a power of two (of P nothing is asked), else up to 2 log2 b
 bandwidth     = 0.94 of the link's (headers of Ethernet and TCP), / 1.05 (acknowledgements of the
                 other direction)
-wait(t)       = t until the next look: ranks nap 1, 2, 4 .. 512, then always 1000 us between looks
+wait(t)       = t until the next look: ranks nap an eighth of what they have waited, 1 to 1000 us
 
 usage: model.py            the table of the manual
        model.py networks   for run.sh: name, bandwidth and latency of a link, arguments of step
@@ -52,10 +53,9 @@ def nodes(lo, hi):
 
 
 def wait(t):
-    look, nap = 0, 1
+    look = 0
     while look < t:
-        look += nap
-        nap = min(2 * nap, 1000)
+        look += min(max(int(look / 8), 1), 1000)
     return look
 
 
@@ -68,13 +68,21 @@ def step(network, p, batch):
     if p == 1:
         return compute, 0.0, 0.0
 
-    def moved(nbytes):  # of which a P-th part is there already
-        return wait(latency + (nbytes * (p - 1) / p + 16 * (p - 1)) / bandwidth)
+    def arrives(messages, nbytes):
+        return messages * handling + wait(latency + (nbytes + 16 * messages) / bandwidth)
+
+    def gather(nbytes):  # of all ranks
+        t, have = 0, 1
+        while have < p:
+            t += arrives(1, min(have, p - have) * nbytes / p)
+            have *= 2
+        return t
 
     own = [nodes(share(batch, r, p), share(batch, r + 1, p)) for r in range(p)]
     vector = 4 * PARAMETERS
-    messages = 10 * (p - 1) * handling + 6 * moved(4 * p) + moved(8 * 4 * batch) + moved(8 * 2 * batch)
-    gradient = moved(max(own) * vector) + moved(vector) + (max(own) + sum(own) / p) * vector / MEMORY
+    messages = 6 * gather(4 * p) + gather(8 * 4 * batch) + gather(8 * 2 * batch) + (p - 1) * handling
+    gradient = arrives(p - 1, max(own) * vector * (p - 1) / p) - (p - 1) * handling + gather(vector) \
+        + (max(own) + sum(own) / p) * vector / MEMORY
     return compute, messages / 1e3, gradient / 1e3
 
 
