@@ -1,4 +1,4 @@
-# seg: make, make test, make check-all, make demo, make conformance, make install DESTDIR= PREFIX=, make clean.
+# seg: make, make test, make check-all, make demo, make conformance, make bench, make install DESTDIR= PREFIX=, make clean.
 # VARIANT=asan|cov builds beside the normal build, in build/$(VARIANT).  MPI=mpich takes MPICH, MPI=no leaves MPI out.
 
 VERSION  = 0.1.0
@@ -66,7 +66,7 @@ q = $(if $(V),,@echo '$(1) $(2)'; )
 
 .SECONDARY:
 .DELETE_ON_ERROR:
-.PHONY: all deps test check check-all demo conformance install uninstall clean FORCE
+.PHONY: all deps test check check-all demo conformance bench install uninstall clean FORCE
 
 ifneq ($(filter test check check-all demo,$(MAKECMDGOALS)),)
 WANT := $(if $(filter demo,$(MAKECMDGOALS)),$(DEPS),$(TEST_DEPS))
@@ -80,7 +80,7 @@ endif
 # pkg-config is asked anew.
 ifneq ($(READY),yes)
 ifneq ($(filter-out clean deps,$(or $(MAKECMDGOALS),all)),)
-all test check check-all demo conformance install: deps
+all test check check-all demo conformance bench install: deps
 	@$(MAKE) --no-print-directory $@
 else
 all:
@@ -97,6 +97,9 @@ demo: deps all
 # The recipes against the frameworks they name; CASES of each.
 conformance: deps all
 	@sh tests/conformance.sh $(CASES)
+# Side by side with others; ROUNDS of each.
+bench: deps all $(B)/tests/bench-work
+	@sh tests/bench.sh $(ROUNDS)
 endif
 
 deps:
@@ -132,6 +135,8 @@ $(B)/bin/seg-train: $(B)/cmd/seg-train.o $(B)/cmd/cmd.o $(if $(filter no,$(MPI))
 $(B)/bin/%: $(B)/cmd/%.o $(B)/cmd/cmd.o $(B)/libseg.a
 	@mkdir -p $(@D)
 	$(call q,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS)
+$(B)/tests/bench-%: $(B)/tests/bench-%.o $(if $(filter no,$(MPI)),,$(B)/lib/dist/mpi.o) $(B)/libseg.a
+	$(call q,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) $(MPI_LIBS)
 $(B)/tests/%: $(B)/tests/%.o $(B)/libseg.a
 	$(call q,LINK,$@)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LIBS) -lcmocka
 
