@@ -99,7 +99,7 @@ conformance: deps all
 	@sh tests/conformance.sh $(CASES)
 # Side by side with others; ROUNDS of each.
 bench: deps all $(B)/tests/bench-work
-	@sh tests/bench.sh $(ROUNDS)
+	@MPI=$(MPI) sh tests/bench.sh $(ROUNDS)
 endif
 
 deps:

@@ -1,8 +1,9 @@
 /* Our side of `make bench`: bench-work DATA.seg INIT.seg THREADS LOSS.  It trains as seg-train does, but
- * each step waits for a line on stdin and its seconds are printed; so steps of several programs alternate
- * while none pays for its start.  Other lines ask for other measurements, between two steps:
+ * each step waits for a line on stdin; so steps of several programs alternate, while none pays for its
+ * start.  Its seconds are printed, and those of the processors.  Other lines ask for other measurements,
+ * between two steps:
  *   step     one more step of training, with its reading, loss and counts
- *   forward  logits of a batch
+ *   forward  logits of a batch; both numbers, too
  *   peak     GFLOP/s of multiply-adds (not seconds)
  *   copy     GB/s of memory, read and written
  *   unpack FILE, pack FILE   all samples of a stream, inflated and checked; deflated at level 1, on one thread
@@ -22,6 +23,21 @@ enum { BATCH = 16, WARM = 3, AGAIN = 64 }; /* AGAIN: times DATA is read in an ep
 
 static const char *data;
 static int threads;
+
+static double started, cpu_started;
+
+/* Of all threads. */
+static double cpu(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void spent(void)
+{
+	printf("%.9g %.9g\n", now() - started, cpu() - cpu_started);
+}
 
 static void ck(int rc)
 {
@@ -144,18 +160,17 @@ static int forward_one(void *arg, size_t i, int t)
 	return 0;
 }
 
-static double forward(const char *model)
+static void forward(const char *model)
 {
 	if (!net.n)
 		load_net(model);
-	double t = now();
+	started = now();
+	cpu_started = cpu();
 	seg_parallel(threads, BATCH, forward_one, NULL);
-	return now() - t;
+	spent();
 }
 
 /* -- the training, and who waits in it */
-
-static double started;
 
 static void start(void *arg, const struct seg_plan *p)
 {
@@ -192,7 +207,7 @@ static void step(void *arg, int epoch, size_t done, size_t total, double loss)
 	if (n == WARM + 1)
 		printf("{\"at\": \"ready\", \"memory\": %zu}\n", memory());
 	else
-		printf("%.9g\n", now() - started);
+		spent();
 	for (;;) {
 		fflush(stdout);
 		if (!fgets(line, sizeof line, stdin))
@@ -200,11 +215,14 @@ static void step(void *arg, int epoch, size_t done, size_t total, double loss)
 		line[strcspn(line, "\n")] = 0;
 		if (!strcmp(line, "step"))
 			break;
-		printf("%.9g\n", !strcmp(line, "forward") ? forward(arg) : !strcmp(line, "peak") ? 1e-9 * peak(threads) :
-		    !strcmp(line, "copy") ? copy() : !strncmp(line, "pack ", 5) ? codec(line + 5, 1) :
-		    !strncmp(line, "unpack ", 7) ? codec(line + 7, 0) : -1);
+		if (!strcmp(line, "forward"))
+			forward(arg);
+		else
+			printf("%.9g\n", !strcmp(line, "peak") ? 1e-9 * peak(threads) : !strcmp(line, "copy") ? copy() :
+			    !strncmp(line, "pack ", 5) ? codec(line + 5, 1) : !strncmp(line, "unpack ", 7) ? codec(line + 7, 0) : -1);
 	}
 	started = now();
+	cpu_started = cpu();
 }
 
 int main(int argc, char **argv)

@@ -3,8 +3,9 @@ usage: bench.py ROUNDS   (in an environment that bench.sh makes)
 
 In each round every contestant has its turn, so that what slows the machine slows all of them.  What trains is a
 process that is asked for one more step through a pipe.  A number is the best of all rounds, and the median beside
-it.  Of the variants of a framework all are printed; the best one counts.  What is missing is said."""
-import json, os, platform, shutil, statistics, subprocess, sys, time
+it; where all processors are busy, their time is given, too, which other programs on the machine disturb less.
+Of the variants of a framework all are printed; the best one counts.  What is missing is said."""
+import json, os, platform, resource, shutil, statistics, subprocess, sys, time
 
 ROUNDS = int(sys.argv[1])
 BIN, OUT, PY = "build/bin", "build/bench", "build/venv/bin/python"
@@ -23,6 +24,8 @@ MEASURES = {
     "copy": ("memory copied, read and written", "GB/s", 1, True),
     "step": (f"training step, batch {BATCH}, {CPUS} threads", "ms", 1e3, False),
     "forward": (f"forward, batch {BATCH}, {CPUS} threads", "ms", 1e3, False),
+    "step_cpu": ("training step, processor time", "ms", 1e3, False),
+    "forward_cpu": ("forward, processor time", "ms", 1e3, False),
     "memory": ("peak memory after 3 steps", "MB", 1.024e-3, False),
     "help": ("start: --help; import", "ms", 1e3, False),
     "begin": ("start: until training begins", "ms", 1e3, False),
@@ -32,6 +35,7 @@ MEASURES = {
     "unpack": ("inflate, one thread", "MB/s", 1e-6, True),
     "load": ("TIFF files read, pictures and truth, one thread", "images/s", 1, True),
     "chain": ("seg: load | augment | train", "images/s", 1, True),
+    "chain_cpu": ("seg: load | augment | train, processor time", "ms/image", 1e3, False),
 }
 results = {m: {} for m in MEASURES}
 best_of = {m: max if d[3] else min for m, d in MEASURES.items()}
@@ -57,6 +61,12 @@ def run(*argv, env={}, **more):
     t = time.perf_counter()
     subprocess.run(argv, check=True, env=os.environ | env, **more)
     return time.perf_counter() - t
+
+
+def processors():
+    """Seconds of all programs run so far."""
+    u = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return u.ru_utime + u.ru_stime
 
 
 class Worker:
@@ -88,7 +98,7 @@ class Worker:
     def ask(self, word):
         self.p.stdin.write(word + "\n")
         self.p.stdin.flush()
-        return float(self.read())
+        return [float(x) for x in self.read().split()]
 
     def stop(self):
         self.p.terminate()
@@ -102,6 +112,8 @@ def worker(name, argv, env={}, until="ready"):
         w.wait(until)
         return w
     except RuntimeError as e:
+        if "build/tests/bench-work" in argv:
+            raise
         skip(name, e)
         w.stop()
 
@@ -152,10 +164,13 @@ def training():
     for r in range(ROUNDS):
         tell(f"training, round {r + 1} of {ROUNDS}")
         for measure in ("peak", "copy"):
-            note(measure, "this machine", workers[0].ask(measure))
+            note(measure, "this machine", workers[0].ask(measure)[0])
         for w in workers[r % len(workers):] + workers[:r % len(workers)]:
-            for measure in ("step", "step", "forward", "forward"):
-                note(measure, w.name, w.ask(measure))
+            for measure in ("step", "forward"):
+                for _ in range(3):
+                    seconds, busy = w.ask(measure)
+                    note(measure, w.name, seconds)
+                    note(measure + "_cpu", w.name, busy)
     for w in workers:
         w.stop()
 
@@ -187,16 +202,18 @@ def starting():
 
 def scaling():
     workers = [worker(f"{t} thread{'s' * (t > 1)}", seg(t)) for t in range(1, CPUS + 1)]
-    if CPUS > 1 and shutil.which("mpirun"):
-        workers.append(worker("2 ranks", seg(1, 2)))
+    if CPUS < 2:
+        skip("2 threads, 2 ranks", "one processor")
+    elif os.environ.get("MPI") == "no" or not shutil.which("mpirun"):
+        skip("2 ranks", "built without MPI, or no mpirun")
     else:
-        skip("2 ranks", "no mpirun" if CPUS > 1 else "one processor")
+        workers.append(worker("2 ranks", seg(1, 2)))
     for r in range(ROUNDS):
         tell(f"scaling, round {r + 1} of {ROUNDS}")
-        note("peak1", "this machine", workers[0].ask("peak"))
+        note("peak1", "this machine", workers[0].ask("peak")[0])
         for w in filter(None, workers):
             for _ in range(2):
-                note("scale", w.name, w.ask("step"))
+                note("scale", w.name, w.ask("step")[0])
     for w in filter(None, workers):
         w.stop()
 
@@ -227,7 +244,7 @@ def codec(load):
     for r in range(ROUNDS):
         tell(f"codec, round {r + 1} of {ROUNDS}")
         for measure in ("pack", "unpack"):
-            note(measure, "seg", size / w.ask(f"{measure} {packed}"))
+            note(measure, "seg", size / w.ask(f"{measure} {packed}")[0])
         note("unpack", "seg-info, the whole program", size / run(f"{BIN}/seg-info", "-q", "-@", "1", packed))
         for name, argv in commands:
             note("pack", name, size / run(*argv, tar))
@@ -244,7 +261,7 @@ def loading(load):
         for level in "0", "1":
             note("load", f"seg-load, level {level}", n / run(*load, "-@", "1", "--level", level))
         for w in filter(None, sides):
-            note("load", w.name, n / w.ask("load"))
+            note("load", w.name, n / w.ask("load")[0])
     for w in filter(None, sides):
         versions[w.name] = w.at["ready"]["version"]
         w.stop()
@@ -257,11 +274,14 @@ def chain(load):
     quiet = {"stderr": subprocess.DEVNULL}
     train = f"{BIN}/seg-train -o {OUT}/chain.seg"
     pipe = f"{' '.join(load)} | {BIN}/seg-augment --epochs 1 flip rot90 | {train}"
+    ways = [("seg-train alone, from a stored file", f"{train} --epochs 1 -i {stored}", {}),
+            ("SEG_LEVEL=0", pipe, {"SEG_LEVEL": "0"}), ("default level", pipe, {})]
     for r in range(ROUNDS):
         tell(f"chain, round {r + 1} of {ROUNDS}")
-        note("chain", "seg-train alone, from a stored file", n / run("sh", "-c", f"{train} --epochs 1 -i {stored}", **quiet))
-        note("chain", "SEG_LEVEL=0", n / run("sh", "-c", pipe, env={"SEG_LEVEL": "0"}, **quiet))
-        note("chain", "default level", n / run("sh", "-c", pipe, **quiet))
+        for name, command, env in ways:
+            was = processors()
+            note("chain", name, n / run("sh", "-c", command, env=env, **quiet))
+            note("chain_cpu", name, (processors() - was) / n)
 
 
 def number(x):
@@ -303,6 +323,24 @@ def table():
     return "\n".join(lines)
 
 
+def markdown():
+    """One line for each measure; of the variants of a framework the best."""
+    lines = ["| | | median | compared with: times the first is better |", "|---|---|---|---|"]
+    for m, (title, unit, factor, more) in MEASURES.items():
+        if not results[m]:
+            continue
+        a, families = first_of(m), {}
+        for who in list(results[m])[1:]:
+            family = who.split()[0] if m in ("step", "step_cpu", "forward", "forward_cpu", "memory") else who
+            families.setdefault(family, []).append(who)
+        others = [min(f, key=lambda who: ratio(m, who)) for f in families.values()]
+        said = ", ".join(f"{who} {number(best(m, who) * factor)}: {ratio(m, who):.3g}" for who in sorted(others, key=lambda who: ratio(m, who)))
+        share = f", {limit(m, a)}" if m in GFLOP else ""
+        name = "" if a in ("seg", "this machine") else f"{a}: "
+        lines.append(f"| {title}, {unit} | {name}{number(best(m, a) * factor)}{share} | {number(statistics.median(results[m][a]) * factor)} | {said} |")
+    return "\n".join(lines)
+
+
 def cpu():
     return next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.machine())
 
@@ -315,11 +353,13 @@ def main():
     for part in codec, loading, chain:
         part(load)
     date = time.strftime("%d %B %Y").lstrip("0")
-    print(f"{date}, {cpu()}, {CPUS} processors, {ROUNDS} rounds; best, median, how many times seg is better")
+    print(f"{date}, {cpu()}, {CPUS} processors, {ROUNDS} rounds; best, median, how many times the first is better")
     print(table())
     print(f"tiles: {versions['tiles']}")
     for s in skipped:
         print(f"skipped: {s}")
+    with open("build/bench.md", "w") as f:
+        print(markdown(), file=f)
     with open("build/bench.json", "w") as f:
         json.dump({"date": date, "cpu": cpu(), "threads": CPUS, "rounds": ROUNDS, "versions": versions, "skipped": skipped,
                    "measures": {m: {"title": MEASURES[m][0], "unit": MEASURES[m][1], "more_is_better": MEASURES[m][3],

@@ -27,9 +27,9 @@ def serve(step, forward, parameters):
     say(at="ready", memory=memory)
     for line in sys.stdin:
         work = {"step": step, "forward": forward}[line.strip()]
-        t = time.perf_counter()
+        t, cpu = time.perf_counter(), time.process_time()
         work()
-        print(time.perf_counter() - t, flush=True)
+        print(time.perf_counter() - t, time.process_time() - cpu, flush=True)
 
 
 if __name__ == "__main__":
