@@ -34,8 +34,8 @@ MEASURES = {
     "pack": ("deflate at level 1, one thread", "MB/s", 1e-6, True),
     "unpack": ("inflate, one thread", "MB/s", 1e-6, True),
     "load": ("TIFF files read, pictures and truth, one thread", "images/s", 1, True),
-    "chain": ("seg: load | augment | train", "images/s", 1, True),
-    "chain_cpu": ("seg: load | augment | train, processor time", "ms/image", 1e3, False),
+    "chain": ("seg-load, seg-augment and seg-train in a pipe", "images/s", 1, True),
+    "chain_cpu": ("seg-load, seg-augment, seg-train, processor time", "ms/image", 1e3, False),
 }
 results = {m: {} for m in MEASURES}
 best_of = {m: max if d[3] else min for m, d in MEASURES.items()}
@@ -134,7 +134,8 @@ def keras(*words):
 CONTESTANTS = [
     ("seg", seg(), {}),
     ("PyTorch", torch(), {}), ("PyTorch malloc", torch(), MALLOC), ("PyTorch channels_last", torch("channels_last"), {}),
-    ("PyTorch channels_last malloc", torch("channels_last"), MALLOC), ("PyTorch compile malloc", torch("compile"), MALLOC),
+    ("PyTorch channels_last malloc", torch("channels_last"), MALLOC),
+    ("PyTorch channels_last compile malloc", torch("channels_last", "compile"), MALLOC),
     ("Keras", keras(), {}), ("Keras malloc", keras(), MALLOC), ("Keras xla", keras("xla"), {}),
 ]
 
@@ -234,7 +235,7 @@ def codec(load):
         with open(path, "w") as f:
             run(*argv, stdout=f)
     size = os.path.getsize(tar)
-    versions["tiles"] = f"{size / 1e6:.0f} MB; deflated by seg {size / os.path.getsize(packed):.2f}, gzip -1 {size / os.path.getsize(gz):.2f} times smaller"
+    versions["tiles"] = f"of {size / 1e6:.0f} MB, deflated {size / os.path.getsize(packed):.2f} times smaller by seg, {size / os.path.getsize(gz):.2f} by gzip -1"
     w = worker("seg codec", seg(1))
     commands = [("gzip -1", ["gzip", "-1c"]), ("pigz -1", ["pigz", "-1", "-c", "-p", "1"])]
     for name, argv in commands[:]:
@@ -355,11 +356,12 @@ def main():
     date = time.strftime("%d %B %Y").lstrip("0")
     print(f"{date}, {cpu()}, {CPUS} processors, {ROUNDS} rounds; best, median, how many times the first is better")
     print(table())
-    print(f"tiles: {versions['tiles']}")
+    seen = "; ".join(f"{who} {v}" for who, v in versions.items() if v)
+    print(seen)
     for s in skipped:
         print(f"skipped: {s}")
     with open("build/bench.md", "w") as f:
-        print(markdown(), file=f)
+        print(f"{date}, {cpu()}, {CPUS} processors, best of {ROUNDS} rounds:\n\n{markdown()}\n\n{seen}", file=f)
     with open("build/bench.json", "w") as f:
         json.dump({"date": date, "cpu": cpu(), "threads": CPUS, "rounds": ROUNDS, "versions": versions, "skipped": skipped,
                    "measures": {m: {"title": MEASURES[m][0], "unit": MEASURES[m][1], "more_is_better": MEASURES[m][3],
