@@ -216,6 +216,46 @@ static void loops(void **state)
 	assert_int_equal(seg_parallel(3, 0, square, v), SEG_OK);
 }
 
+/* Each round every member adds to its own cell what all cells held before. */
+struct relay {
+	unsigned cell[2][8];
+	int rounds, members;
+};
+static void relay(void *arg, struct seg_part me)
+{
+	struct relay *r = arg;
+	if (me.i == 0)
+		r->members = me.n;
+	for (int k = 0; k < r->rounds; k++) {
+		unsigned sum = 0;
+		for (int i = 0; i < 8; i++)
+			sum += r->cell[k % 2][i];
+		for (size_t i = seg_part_from(me, 8); i < seg_part_to(me, 8); i++)
+			r->cell[(k + 1) % 2][i] = sum + (unsigned)i;
+		seg_team_meet(me);
+	}
+}
+
+static void team(void **state)
+{
+	(void)state;
+	struct relay want = {.rounds = 3000}, got;
+	seg_team_run(NULL, relay, &want);
+	assert_int_equal(want.members, 1);
+	for (int size = 1; size <= 5; size++) {
+		struct seg_team *m;
+		assert_int_equal(seg_team_new(&m, size), SEG_OK);
+		for (int again = 0; again < 3; again++) {
+			got = (struct relay){.rounds = 3000};
+			seg_team_run(m, relay, &got);
+			assert_int_equal(got.members, size);
+			assert_memory_equal(got.cell, want.cell, sizeof want.cell);
+		}
+		seg_team_free(m);
+	}
+	seg_team_free(NULL);
+}
+
 static void exact_sums(void **state)
 {
 	(void)state;
@@ -247,7 +287,7 @@ int main(void)
 	const struct CMUnitTest t[] = {
 		cmocka_unit_test(math_double), cmocka_unit_test(math_float), cmocka_unit_test(philox),
 		cmocka_unit_test(sha256), cmocka_unit_test(files), cmocka_unit_test(json),
-		cmocka_unit_test(flow), cmocka_unit_test(loops), cmocka_unit_test(exact_sums),
+		cmocka_unit_test(flow), cmocka_unit_test(loops), cmocka_unit_test(team), cmocka_unit_test(exact_sums),
 	};
 	return cmocka_run_group_tests_name("base", t, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Two ways of using several threads.  Neither changes results: which thread does an item is never
- * visible in what it computes. */
+/* Three ways of using several threads: for many items, for a stream of them, for one.  None changes
+ * results: which thread does an item, or a part of it, is never visible in what it computes. */
 #ifndef SEG_PARALLEL_H
 #define SEG_PARALLEL_H
 
@@ -26,6 +26,34 @@ struct seg_flow {
 };
 /* Runs to the end of the source or the first failure in order; items before it reach the sink. */
 int seg_flow(const struct seg_flow *f, int threads);
+
+/* A team: threads that stay, to do one thing together.  Each member calls the same functions in the
+ * same order, does its part of each, and meets the others where one reads what another has written. */
+struct seg_team;
+struct seg_part {
+	struct seg_team *team;
+	int i, n; /* part i of n */
+};
+#define SEG_ALONE ((struct seg_part){NULL, 0, 1})
+
+/* The caller and size - 1 threads more; fewer if the system refuses. */
+int seg_team_new(struct seg_team **team, int size);
+void seg_team_free(struct seg_team *team);
+/* work(arg, me) on every member, the caller's thread is part 0; returns when all have.  One caller
+ * at a time.  team NULL: work(arg, SEG_ALONE). */
+void seg_team_run(struct seg_team *team, void (*work)(void *arg, struct seg_part me), void *arg);
+/* Returns when every member has called it: what they wrote before is seen by all after. */
+void seg_team_meet(struct seg_part me);
+
+/* Of n things to do, those from..to-1 are my part. */
+static inline size_t seg_part_from(struct seg_part me, size_t n)
+{
+	return n * (size_t)me.i / (size_t)me.n;
+}
+static inline size_t seg_part_to(struct seg_part me, size_t n)
+{
+	return n * ((size_t)me.i + 1) / (size_t)me.n;
+}
 
 /* Threads to use by default: the processors this process may run on. */
 int seg_ncpu(void);

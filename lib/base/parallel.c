@@ -1,6 +1,7 @@
-/* Threads: a parallel loop and an ordered pipeline. */
+/* Threads: a parallel loop, an ordered pipeline, and a team. */
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 #ifdef __SSE__
@@ -195,4 +196,123 @@ int seg_flow(const struct seg_flow *f, int threads)
 	pthread_mutex_destroy(&l.sink);
 	pthread_cond_destroy(&l.turned);
 	return report(&l.fail);
+}
+
+/* Who comes first to a meeting waits for some microseconds most of the time, less than it takes to sleep
+ * and be woken.  So it spins first, but lets others run now and then: there may be fewer processors
+ * than threads. */
+enum { SPIN = 2000, TURN = 100 };
+
+struct seg_team {
+	int size;
+	void (*work)(void *, struct seg_part); /* NULL: go home */
+	void *arg;
+	atomic_int there;     /* members at this meeting */
+	atomic_uint meeting;  /* its number */
+	pthread_mutex_t lock; /* of those who sleep until the number changes */
+	pthread_cond_t over;
+	struct worker *worker;
+};
+
+static void breathe(void)
+{
+#ifdef __SSE__
+	_mm_pause();
+#endif
+}
+
+void seg_team_meet(struct seg_part me)
+{
+	struct seg_team *m = me.team;
+	if (me.n == 1)
+		return;
+	unsigned number = atomic_load(&m->meeting);
+	if (atomic_fetch_add(&m->there, 1) == me.n - 1) {
+		atomic_store(&m->there, 0);
+		pthread_mutex_lock(&m->lock);
+		atomic_store(&m->meeting, number + 1);
+		pthread_cond_broadcast(&m->over);
+		pthread_mutex_unlock(&m->lock);
+		return;
+	}
+	for (int i = 0; i < SPIN; i++) {
+		if (atomic_load(&m->meeting) != number)
+			return;
+		if (i % TURN == TURN - 1)
+			sched_yield();
+		else
+			breathe();
+	}
+	pthread_mutex_lock(&m->lock);
+	while (atomic_load(&m->meeting) == number)
+		pthread_cond_wait(&m->over, &m->lock);
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void *member(void *p)
+{
+	struct worker *w = p;
+	struct seg_team *m = w->what;
+	seg_fp_reset();
+	pthread_mutex_lock(&m->lock); /* until it is known how many have been started */
+	struct seg_part me = {m, w->t, m->size};
+	pthread_mutex_unlock(&m->lock);
+	for (;;) {
+		seg_team_meet(me);
+		if (!m->work)
+			return NULL;
+		m->work(m->arg, me);
+		seg_team_meet(me);
+	}
+}
+
+int seg_team_new(struct seg_team **team, int size)
+{
+	struct seg_team *m = *team = seg_alloc(1, sizeof *m);
+	if (m)
+		m->worker = seg_alloc((size_t)size, sizeof *m->worker);
+	if (!m || !m->worker) {
+		free(m);
+		*team = NULL;
+		return SEG_ENOMEM;
+	}
+	pthread_mutex_init(&m->lock, NULL);
+	pthread_cond_init(&m->over, NULL);
+	pthread_mutex_lock(&m->lock);
+	int n = 1;
+	for (; n < size; n++) {
+		m->worker[n].what = m;
+		m->worker[n].t = n;
+		if (pthread_create(&m->worker[n].id, NULL, member, &m->worker[n]) != 0)
+			break;
+	}
+	m->size = n;
+	pthread_mutex_unlock(&m->lock);
+	return SEG_OK;
+}
+
+void seg_team_run(struct seg_team *m, void (*work)(void *, struct seg_part), void *arg)
+{
+	struct seg_part me = {m, 0, m ? m->size : 1};
+	if (m) {
+		m->work = work;
+		m->arg = arg;
+	}
+	seg_team_meet(me);
+	work(arg, me);
+	seg_team_meet(me);
+}
+
+void seg_team_free(struct seg_team *m)
+{
+	if (!m)
+		return;
+	m->work = NULL;
+	seg_team_meet((struct seg_part){m, 0, m->size});
+	for (int i = 1; i < m->size; i++)
+		pthread_join(m->worker[i].id, NULL);
+	pthread_cond_destroy(&m->over);
+	pthread_mutex_destroy(&m->lock);
+	free(m->worker);
+	free(m);
 }
