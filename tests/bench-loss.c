@@ -87,8 +87,8 @@ static double loss_time(struct one *o)
 static int step_one(void *arg, size_t i, int t)
 {
 	(void)arg, (void)i;
-	seg_net_forward(net.w, net.a[t], &net.image, 1 / 255.f, net.z[t]);
-	seg_net_backward(net.w, net.a[t], net.g[t], net.dz[t], net.grad[t]);
+	seg_net_forward(net.w, net.a[t], &net.image, 1 / 255.f, net.z[t], NULL);
+	seg_net_backward(net.w, net.a[t], net.g[t], net.dz[t], net.grad[t], NULL);
 	return SEG_OK;
 }
 

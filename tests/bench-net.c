@@ -1,5 +1,5 @@
 /* Speed of the network: bench-net [SIDE [BATCH [THREADS [REPEATS]]]].  Time per sample on one
- * thread, each 3x3 kernel, and a training step, beside the multiply-adds this machine manages in the
+ * thread and on a team of all, each 3x3 kernel, and a training step, beside the multiply-adds this machine manages in the
  * same minutes.  Minima over the repetitions. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,20 +29,20 @@ static struct seg_acts *acts[MAXBATCH];
 static struct seg_grads *grads[256];
 static struct seg_tensor image;
 static float *z[MAXBATCH], *grad[MAXBATCH], *packed, *total, *m, *v;
-static double fwd1, bwd1;
+static double fwd1, bwd1, fwdt, bwdt;
 
 static int forward(void *arg, size_t i, int t)
 {
 	(void)arg;
 	(void)t;
-	seg_net_forward(weights, acts[i], &image, 1 / 255.f, z[i]);
+	seg_net_forward(weights, acts[i], &image, 1 / 255.f, z[i], NULL);
 	return 0;
 }
 
 static int backward(void *arg, size_t i, int t)
 {
 	(void)arg;
-	seg_net_backward(weights, acts[i], grads[t], z[i], grad[i]);
+	seg_net_backward(weights, acts[i], grads[t], z[i], grad[i], NULL);
 	return 0;
 }
 
@@ -121,13 +121,13 @@ static void layers(double top)
 		struct seg_conv bwd = {&g, seg_blocks(in), 9 * out, 9 * out, tap};
 		for (int r = 0; r < 3 * repeats; r++) {
 			double t = now();
-			net->kernels->conv(&fwd, x + g.lead, w, bias, SEG_RELU, NULL, y + g.lead);
+			net->kernels->conv(&fwd, x + g.lead, w, bias, SEG_RELU, NULL, y + g.lead, SEG_ALONE);
 			keep(&best[0], now() - t);
 			t = now();
-			net->kernels->conv(&bwd, x + g.lead, w, NULL, SEG_MASK, x + g.lead, y + g.lead);
+			net->kernels->conv(&bwd, x + g.lead, w, NULL, SEG_MASK, x + g.lead, y + g.lead, SEG_ALONE);
 			keep(&best[1], now() - t);
 			t = now();
-			net->kernels->wgrad(&fwd, x + g.lead, x + g.lead, w, bias);
+			net->kernels->wgrad(&fwd, x + g.lead, x + g.lead, w, bias, SEG_ALONE);
 			keep(&best[2], now() - t);
 			memset(w, 0, 9 * seg_blocks(big) * seg_blocks(big) * sizeof *w);
 		}
@@ -161,7 +161,9 @@ int main(int argc, char **argv)
 	struct seg_optim adam;
 	double step = 0, best[5] = {0}, top1 = peak(1), top = peak(threads);
 	double gflop = 4.574 * (double)(side * side) / 65536; /* direct multiplications and additions, one sample */
+	struct seg_team *team;
 	open_all();
+	ck(seg_team_new(&team, threads));
 	seg_dist_alone(&d);
 	ck(seg_optim_defaults(&adam, "adam"));
 	for (int r = 0; r < repeats; r++) {
@@ -172,6 +174,12 @@ int main(int argc, char **argv)
 		backward(NULL, 0, 0);
 		keep(&fwd1, t[1] - t[0]);
 		keep(&bwd1, now() - t[1]);
+		t[0] = now();
+		seg_net_forward(weights, acts[0], &image, 1 / 255.f, z[0], team);
+		t[1] = now();
+		seg_net_backward(weights, acts[0], grads[0], z[0], grad[0], team);
+		keep(&fwdt, t[1] - t[0]);
+		keep(&bwdt, now() - t[1]);
 		t[0] = now();
 		seg_weights_set(weights, packed);
 		t[1] = now();
@@ -193,10 +201,13 @@ int main(int argc, char **argv)
 	printf("%s, peak %.0f GFLOP/s on one thread, %.0f on %d\n", seg_isa_text(seg_isa()), top1 / 1e9, top / 1e9, threads);
 	printf("%zux%zux3, one sample, one thread: forward %.2f ms, backward %.2f ms: %.0f%% of the peak\n", side, side,
 	    fwd1 * 1e3, bwd1 * 1e3, 100e9 * gflop / (fwd1 + bwd1) / top1);
+	printf("one sample, %d threads: forward %.2f ms, backward %.2f ms: %.2f and %.2f times as fast\n", threads, fwdt * 1e3,
+	    bwdt * 1e3, fwd1 / fwdt, bwd1 / bwdt);
 	printf("batch %zu, %d threads: step %.1f ms = %.1f images/s, %.0f%% of the peak\n", batch, threads, step * 1e3,
 	    (double)batch / step, 100e9 * gflop * (double)batch / step / top);
 	printf("  prepare %.2f, forward %.1f, backward %.1f, add up %.2f, adam %.2f ms\n", best[0] * 1e3, best[1] * 1e3,
 	    best[2] * 1e3, best[3] * 1e3, best[4] * 1e3);
 	layers(top1);
+	seg_team_free(team);
 	return 0;
 }

@@ -1,5 +1,6 @@
 /* lib/net: the golden cases of Keras and TensorFlow.js; every kernel against plain loops; the same
- * bits from AVX2 and AVX-512; normalisation against finite differences; packing, init, models. */
+ * bits from AVX2 and AVX-512, and from teams of any size; normalisation against finite differences;
+ * packing, init, models. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -120,7 +121,7 @@ static void batch_forward(struct batch *b, size_t from, size_t to)
 	for (size_t i = from; i < to; i++) {
 		struct seg_tensor image = {SEG_F4, 3, {b->h, b->wd, b->x.dim[3], 0},
 		                           (float *)b->x.data + i * b->npix * b->x.dim[3]};
-		seg_net_forward(b->w, b->a[i], &image, 1 / 255.f, b->z + i * b->k * b->npix);
+		seg_net_forward(b->w, b->a[i], &image, 1 / 255.f, b->z + i * b->k * b->npix, NULL);
 	}
 }
 
@@ -129,7 +130,7 @@ static void batch_backward(struct batch *b, size_t from, size_t to)
 	memset(b->sum, 0, b->npacked * sizeof *b->sum);
 	for (size_t i = from; i < to; i++) {
 		memset(b->grad, 0xff, b->npacked * sizeof *b->grad); /* NaN: all of it must be written */
-		seg_net_backward(b->w, b->a[i], b->g, b->dz + i * b->k * b->npix, b->grad);
+		seg_net_backward(b->w, b->a[i], b->g, b->dz + i * b->k * b->npix, b->grad, NULL);
 		for (size_t j = 0; j < b->npacked; j++)
 			b->sum[j] += b->grad[j];
 	}
@@ -359,6 +360,7 @@ struct trial {
 	struct seg_weights *w;
 	struct seg_acts *a;
 	struct seg_grads *g;
+	struct seg_team *team;
 	struct seg_tensor image;
 	size_t nz, nparam, npacked;
 	float *flat, *packed, *z, *dz, *grad, *gflat; /* canonical, packed; output; its gradient; packed, canonical */
@@ -415,7 +417,7 @@ static double trial_forward(struct trial *t)
 	double sum = 0;
 	seg_net_pack(t->net, t->flat, t->packed);
 	seg_weights_set(t->w, t->packed);
-	seg_net_forward(t->w, t->a, &t->image, 1, t->z);
+	seg_net_forward(t->w, t->a, &t->image, 1, t->z, t->team);
 	for (size_t i = 0; i < t->nz; i++)
 		sum += (double)t->z[i] * t->dz[i];
 	return sum;
@@ -424,7 +426,7 @@ static double trial_forward(struct trial *t)
 static void trial_backward(struct trial *t)
 {
 	memset(t->grad, 0xff, t->npacked * sizeof *t->grad);
-	seg_net_backward(t->w, t->a, t->g, t->dz, t->grad);
+	seg_net_backward(t->w, t->a, t->g, t->dz, t->grad, t->team);
 	seg_net_unpack(t->net, t->grad, t->gflat);
 }
 
@@ -480,6 +482,37 @@ static void same_bits(void **state)
 			fail_msg("shape %d: AVX2 and AVX-512 differ", i);
 		trial_close(&a);
 		trial_close(&b);
+	}
+}
+
+/* A sample worked on by a team, of sizes that do not divide anything. */
+static void teams(void **state)
+{
+	(void)state;
+	static const int sizes[] = {1, 2, 3, 5, 8};
+	for (size_t q = 0; q < sizeof sizes / sizeof *sizes; q++) {
+		struct seg_team *team;
+		assert_int_equal(seg_team_new(&team, sizes[q]), SEG_OK);
+		for (int i = 0; i < NSHAPE; i++)
+			for (int k = 0; k < ntable(); k++) {
+				struct trial a, b;
+				trial_open(&a, &shapes[i], table[k].k);
+				trial_open(&b, &shapes[i], table[k].k);
+				b.team = team;
+				trial_forward(&a), trial_backward(&a);
+				for (int again = 0; again < 2; again++) { /* workspace is left as it was found */
+					trial_forward(&b), trial_backward(&b);
+					if (memcmp(a.z, b.z, a.nz * sizeof *a.z) || memcmp(a.grad, b.grad, a.npacked * sizeof *a.grad))
+						fail_msg("shape %d, %s: a team of %d differs from one thread", i, table[k].name, sizes[q]);
+				}
+				seg_acts_free(b.a); /* and without a backward pass to follow */
+				assert_int_equal(seg_acts_new(&b.a, b.net, shapes[i].h, shapes[i].w, 0), SEG_OK);
+				trial_forward(&b);
+				assert_memory_equal(a.z, b.z, a.nz * sizeof *a.z);
+				trial_close(&a);
+				trial_close(&b);
+			}
+		seg_team_free(team);
 	}
 }
 
@@ -647,8 +680,9 @@ int main(void)
 	const struct CMUnitTest t[] = {
 		cmocka_unit_test(golden_1a), cmocka_unit_test(golden_1g), cmocka_unit_test(golden_2a),
 		cmocka_unit_test(golden_4a), cmocka_unit_test(golden_4b), cmocka_unit_test(golden_5a),
-		cmocka_unit_test(kernels_agree), cmocka_unit_test(same_bits), cmocka_unit_test(finite_differences),
-		cmocka_unit_test(optimisers), cmocka_unit_test(pack_and_init), cmocka_unit_test(model_files),
+		cmocka_unit_test(kernels_agree), cmocka_unit_test(same_bits), cmocka_unit_test(teams),
+		cmocka_unit_test(finite_differences), cmocka_unit_test(optimisers), cmocka_unit_test(pack_and_init),
+		cmocka_unit_test(model_files),
 	};
 	return cmocka_run_group_tests_name("net", t, NULL, NULL);
 }

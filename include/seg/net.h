@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "seg/parallel.h"
 #include "seg/stream.h"
 
 enum { SEG_MAXSTAGE = 8 };
@@ -67,11 +68,12 @@ void seg_grads_free(struct seg_grads *g);
 
 /* Forward: image [H][W][C] as u1, u2 or f4 times scale (1/255, 1/65535, 1) -> logits, dense planes
  * z [K][H*W].  Backward: dz [K][H*W] = dL/dz of this sample -> grad, npacked floats, overwritten
- * (this sample's gradient alone).  a must hold this sample's forward pass.  Cannot fail. */
+ * (this sample's gradient alone).  a must hold this sample's forward pass.  The team, NULL for the
+ * caller alone, shares the work; the bits do not depend on its size.  Cannot fail. */
 void seg_net_forward(const struct seg_weights *w, struct seg_acts *a, const struct seg_tensor *image,
-    float scale, float *z);
+    float scale, float *z, struct seg_team *team);
 void seg_net_backward(const struct seg_weights *w, struct seg_acts *a, struct seg_grads *g,
-    const float *dz, float *grad);
+    const float *dz, float *grad, struct seg_team *team);
 
 /* Optimisers.  Elementwise over packed vectors; t counts steps from 1.  Hyper-parameters and
  * formulas: adam as Keras (epsilon 1e-7 outside the bias correction: p -= lr sqrt(1-b2^t)/(1-b1^t)

@@ -11,13 +11,18 @@
  * 3x3 convolutions, 1x1, the transposed 2x2 (a 1x1 to four times the channels, then spread) and
  * the way back through each of them are all the same kernel with other taps.
  *
- * Weights are blocked by 8 outputs: w[cout/8][ntap][8]. */
+ * Weights are blocked by 8 outputs: w[cout/8][ntap][8].
+ *
+ * A kernel that takes `me` does that part of its work and writes nothing that another part reads or
+ * writes: parts may be done at the same time, and all must be done.  A sum is never divided, so the
+ * number of parts does not show in the result. */
 #ifndef SEG_NET_KERNEL_H
 #define SEG_NET_KERNEL_H
 
 #include <stddef.h>
 
 #include "seg/isa.h"
+#include "seg/parallel.h"
 
 enum {
 	SEG_BLOCK = 8,    /* channels computed together */
@@ -55,25 +60,26 @@ struct seg_kernels {
 	 * bias may be NULL: 0.  SEG_RELU: negative values become 0.  SEG_MASK: the value is kept
 	 * where mask[o][i] > 0 and is 0 elsewhere. */
 	void (*conv)(const struct seg_conv *c, const float *in, const float *w, const float *bias,
-	    enum seg_epilogue epilogue, const float *mask, float *out);
+	    enum seg_epilogue epilogue, const float *mask, float *out, struct seg_part me);
 
 	/* dw[o][k] += sum over i of dy[o][i] in[tap[k] + i], ntap a multiple of 3; nothing is added
 	 * to the padding.  db[o] += sum over i of dy[o][i]. */
-	void (*wgrad)(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db);
+	void (*wgrad)(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
+	    struct seg_part me);
 
 	/* Largest of each 2x2, c planes; h and w even. */
 	void (*pool)(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-	    const float *x, float *y);
+	    const float *x, float *y, struct seg_part me);
 	/* d += dy where x was the largest of its four (the first of several), and then d = 0 where
 	 * x is not > 0: the gradient of a skip connection, pooling's share and the ReLU in one. */
 	void (*unpool)(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-	    const float *x, const float *y, const float *dy, float *d);
+	    const float *x, const float *y, const float *dy, float *d, struct seg_part me);
 
 	/* y[c][2i+a][2j+b] = x[4c + 2a + b][i][j], and back (c planes of y). */
 	void (*spread)(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-	    const float *x, float *y);
+	    const float *x, float *y, struct seg_part me);
 	void (*gather)(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-	    const float *y, float *x);
+	    const float *y, float *x, struct seg_part me);
 
 	/* Normalise c planes together, then ReLU: y = max(0, gamma (x - mean) * rstd + beta), with
 	 * stat[0] = mean, stat[1] = rstd = 1/sqrt(variance + 1e-5), variance over all of the c

@@ -46,6 +46,7 @@ enum { VL = 4, CB = 4, XV = 3 };
 #define RELU(v) ((V)((VI)(v) & ~((v) < 0)))
 #define WHERE_POSITIVE(m, v) ((V)((VI)(v) & ((m) > 0)))
 #define KEEP(v) (void)0
+#define DOTS static __attribute__((noinline)) /* gcc runs out of registers with those of the caller */
 #endif
 
 #ifdef __clang__
@@ -54,6 +55,9 @@ enum { VL = 4, CB = 4, XV = 3 };
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 #define INLINE static inline __attribute__((always_inline))
+#ifndef DOTS
+#define DOTS INLINE
+#endif
 
 /* -- convolution --------------------------------------------------------------------------------- */
 
@@ -89,29 +93,39 @@ INLINE void conv_block(const struct seg_conv *c, const float *in, const float *w
 		}
 }
 
+/* Block after block of outputs at XV * VL positions, then at the next: what is read stays near.  A
+ * block clears the zeros that it has written on. */
 static void conv(const struct seg_conv *c, const float *in, const float *w, const float *bias,
-    enum seg_epilogue epilogue, const float *mask, float *out)
+    enum seg_epilogue epilogue, const float *mask, float *out, struct seg_part me)
 {
 	const struct seg_grid *g = c->grid;
-	size_t step = XV * VL, pad = g->w; /* the next zero behind a row */
-	for (size_t i = 0; i < g->n; i += step) {
-		for (size_t o = 0; o < c->cout; o += CB) {
-			const float *wo = w + o / SEG_BLOCK * c->ntap * SEG_BLOCK + o % SEG_BLOCK;
-			const float *b = bias ? bias + o : NULL;
-			size_t at = o * g->plane + i;
-			if (epilogue == SEG_RELU)
-				conv_block(c, in + i, wo, b, SEG_RELU, NULL, out + at);
-			else if (epilogue == SEG_MASK)
-				conv_block(c, in + i, wo, b, SEG_MASK, mask + at, out + at);
-			else
-				conv_block(c, in + i, wo, b, SEG_PLAIN, NULL, out + at);
+	size_t step = XV * VL, blocks = c->cout / CB, n = (g->n + step - 1) / step * blocks;
+	size_t u = seg_part_from(me, n), to = seg_part_to(me, n), o = u % blocks * CB, i = u / blocks * step;
+	size_t pad = i / g->row * g->row + g->w; /* the next zero behind a row */
+	for (; u < to; u++) {
+		const float *wo = w + o / SEG_BLOCK * c->ntap * SEG_BLOCK + o % SEG_BLOCK;
+		const float *b = bias ? bias + o : NULL;
+		size_t at = o * g->plane + i;
+		if (epilogue == SEG_RELU)
+			conv_block(c, in + i, wo, b, SEG_RELU, NULL, out + at);
+		else if (epilogue == SEG_MASK)
+			conv_block(c, in + i, wo, b, SEG_MASK, mask + at, out + at);
+		else
+			conv_block(c, in + i, wo, b, SEG_PLAIN, NULL, out + at);
+		for (size_t q = o; q < o + CB; q++) {
+			for (size_t p = pad; p < i + step && p < g->n; p += g->row)
+				out[q * g->plane + p] = 0;
+			if (i + step > g->n)
+				memset(out + q * g->plane + g->n, 0, (i + step - g->n) * sizeof *out);
 		}
-		for (; pad < i + step && pad < g->n; pad += g->row)
-			for (size_t o = 0; o < c->cout; o++)
-				out[o * g->plane + pad] = 0;
+		o += CB;
+		if (o == c->cout) {
+			o = 0;
+			i += step;
+			while (pad < i)
+				pad += g->row;
+		}
 	}
-	for (size_t o = 0; o < c->cout; o++)
-		memset(out + o * g->plane + g->n, 0, SEG_RUN * sizeof *out);
 }
 
 /* -- gradient of weights --------------------------------------------------------------------------- */
@@ -130,7 +144,7 @@ INLINE float fold(float *f)
 /* dw[8 j + o] += dot product of dy's plane o and x[j] over n positions, for CB planes and 3 taps.
  * Where registers are narrower than 16 lanes, each part of the lanes takes a turn.  The next chunk
  * of some plane, at `next`, is called in meanwhile. */
-INLINE void dots(const float *dy, size_t plane, const float *const x[3], size_t n, const float *next, float *dw)
+DOTS void dots(const float *dy, size_t plane, const float *const x[3], size_t n, const float *next, float *dw)
 {
 	float lanes[CB][3][SEG_LANES];
 	UNROLL for (int part = 0; part < SEG_LANES; part += VL) {
@@ -168,50 +182,59 @@ INLINE float sum(const float *d, size_t n)
 	return fold(lanes);
 }
 
-static void wgrad(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db)
+/* Divided into three taps of CB outputs each; with the first three goes what is summed for db. */
+static void wgrad(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
+    struct seg_part me)
 {
 	const struct seg_grid *g = c->grid;
+	size_t each = c->ntap / 3, n = c->cout / CB * each, from = seg_part_from(me, n), to = seg_part_to(me, n);
+	size_t first = from / each * CB, last = (to + each - 1) / each * CB; /* outputs that are read */
 	for (size_t i = 0; i < g->n; i += CHUNK) {
-		size_t n = g->n - i < CHUNK ? (g->n - i + SEG_LANES - 1) / SEG_LANES * SEG_LANES : CHUNK;
-		size_t turn = 0;
-		for (size_t o = 0; o < c->cout; o += CB) {
+		size_t run = g->n - i < CHUNK ? (g->n - i + SEG_LANES - 1) / SEG_LANES * SEG_LANES : CHUNK;
+		size_t o = first, k = from % each * 3, soon = first;
+		for (size_t u = from; u < to; u++) {
 			const float *d = dy + o * g->plane + i;
 			float *dwo = dw + o / SEG_BLOCK * c->ntap * SEG_BLOCK + o % SEG_BLOCK;
-			for (size_t k = 0; k < c->ntap; k += 3, turn++) {
-				const float *x[3] = {in + c->tap[k] + i, in + c->tap[k + 1] + i, in + c->tap[k + 2] + i};
-				const float *next = turn < c->cout ? dy + turn * g->plane + i + CHUNK : x[0];
-				dots(d, g->plane, x, n, next, dwo + k * SEG_BLOCK);
+			const float *x[3] = {in + c->tap[k] + i, in + c->tap[k + 1] + i, in + c->tap[k + 2] + i};
+			const float *next = soon < last ? dy + soon++ * g->plane + i + CHUNK : x[0];
+			dots(d, g->plane, x, run, next, dwo + k * SEG_BLOCK);
+			for (size_t q = 0; k == 0 && q < CB; q++)
+				db[o + q] += sum(d + q * g->plane, run);
+			k += 3;
+			if (k == c->ntap) {
+				for (size_t p = c->used; p < c->ntap; p++) /* padding repeats a tap: take it away again */
+					memset(dwo + p * SEG_BLOCK, 0, CB * sizeof *dwo);
+				k = 0;
+				o += CB;
 			}
-			for (size_t u = 0; u < CB; u++)
-				db[o + u] += sum(d + u * g->plane, n);
 		}
 	}
-	for (size_t o = 0; o < c->cout; o += SEG_BLOCK) /* padding repeats a tap: take it away again */
-		memset(dw + (o * c->ntap + c->used * SEG_BLOCK), 0, (c->ntap - c->used) * SEG_BLOCK * sizeof *dw);
 }
 
 /* -- pooling, spreading ---------------------------------------------------------------------------- */
 
 static void pool(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c, const float *x,
-    float *y)
+    float *y, struct seg_part me)
 {
-	for (size_t i = 0; i < c * coarse->h; i++) {
-		const float *r = x + i / coarse->h * fine->plane + 2 * (i % coarse->h) * fine->row, *s = r + fine->row;
-		float *restrict o = y + i / coarse->h * coarse->plane + i % coarse->h * coarse->row;
-		for (size_t j = 0; j < coarse->w; j++) {
-			float a = r[2 * j + 1] > r[2 * j] ? r[2 * j + 1] : r[2 * j];
-			float b = s[2 * j + 1] > s[2 * j] ? s[2 * j + 1] : s[2 * j];
-			o[j] = b > a ? b : a;
+	for (size_t o = 0; o < c; o++)
+		for (size_t i = seg_part_from(me, coarse->h); i < seg_part_to(me, coarse->h); i++) {
+			const float *r = x + o * fine->plane + 2 * i * fine->row, *s = r + fine->row;
+			float *restrict to = y + o * coarse->plane + i * coarse->row;
+			for (size_t j = 0; j < coarse->w; j++) {
+				float a = r[2 * j + 1] > r[2 * j] ? r[2 * j + 1] : r[2 * j];
+				float b = s[2 * j + 1] > s[2 * j] ? s[2 * j + 1] : s[2 * j];
+				to[j] = b > a ? b : a;
+			}
 		}
-	}
 }
 
 static void unpool(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-    const float *x, const float *y, const float *dy, float *d)
+    const float *x, const float *y, const float *dy, float *d, struct seg_part me)
 {
-	for (size_t i = 0; i < c * coarse->h; i++) {
-		size_t top = i / coarse->h * fine->plane + 2 * (i % coarse->h) * fine->row;
-		size_t low = i / coarse->h * coarse->plane + i % coarse->h * coarse->row;
+	size_t from = seg_part_from(me, coarse->h), rows = seg_part_to(me, coarse->h) - from;
+	for (size_t i = 0; i < c * rows; i++) {
+		size_t top = i / rows * fine->plane + 2 * (from + i % rows) * fine->row;
+		size_t low = i / rows * coarse->plane + (from + i % rows) * coarse->row;
 		const float *r = x + top, *s = r + fine->row, *m = y + low, *g = dy + low;
 		float *restrict p = d + top, *restrict q = p + fine->row;
 		for (size_t j = 0; j < coarse->w; j++) {
@@ -228,10 +251,10 @@ static void unpool(const struct seg_grid *fine, const struct seg_grid *coarse, s
 }
 
 static void spread(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-    const float *x, float *y)
+    const float *x, float *y, struct seg_part me)
 {
 	for (size_t o = 0; o < c; o++)
-		for (size_t i = 0; i < fine->h; i++) {
+		for (size_t i = seg_part_from(me, fine->h); i < seg_part_to(me, fine->h); i++) {
 			const float *a = x + (4 * o + 2 * (i % 2)) * coarse->plane + i / 2 * coarse->row, *b = a + coarse->plane;
 			float *restrict r = y + o * fine->plane + i * fine->row;
 			for (size_t j = 0; j < coarse->w; j++) {
@@ -242,10 +265,10 @@ static void spread(const struct seg_grid *fine, const struct seg_grid *coarse, s
 }
 
 static void gather(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-    const float *y, float *x)
+    const float *y, float *x, struct seg_part me)
 {
 	for (size_t o = 0; o < c; o++)
-		for (size_t i = 0; i < fine->h; i++) {
+		for (size_t i = seg_part_from(me, fine->h); i < seg_part_to(me, fine->h); i++) {
 			float *restrict a = x + (4 * o + 2 * (i % 2)) * coarse->plane + i / 2 * coarse->row;
 			float *restrict b = a + coarse->plane;
 			const float *r = y + o * fine->plane + i * fine->row;

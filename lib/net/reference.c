@@ -1,5 +1,5 @@
 /* The kernels as plain loops: what the fast ones are compared with, and where to read what they
- * compute.  Sums are double. */
+ * compute.  Sums are double.  Part 0 does all the work. */
 #include <string.h>
 
 #include "lib/net/kernel.h"
@@ -26,10 +26,10 @@ size_t seg_grid_floats(const struct seg_grid *g, size_t planes)
 }
 
 static void conv(const struct seg_conv *c, const float *in, const float *w, const float *bias,
-    enum seg_epilogue epilogue, const float *mask, float *out)
+    enum seg_epilogue epilogue, const float *mask, float *out, struct seg_part me)
 {
 	const struct seg_grid *g = c->grid;
-	for (size_t o = 0; o < c->cout; o++) {
+	for (size_t o = 0; me.i == 0 && o < c->cout; o++) {
 		const float *wo = w + o / SEG_BLOCK * c->ntap * SEG_BLOCK + o % SEG_BLOCK;
 		for (size_t y = 0; y < g->h; y++)
 			for (size_t x = 0; x < g->w; x++) {
@@ -46,10 +46,11 @@ static void conv(const struct seg_conv *c, const float *in, const float *w, cons
 	}
 }
 
-static void wgrad(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db)
+static void wgrad(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
+    struct seg_part me)
 {
 	const struct seg_grid *g = c->grid;
-	for (size_t o = 0; o < c->cout; o++, dy += g->plane) {
+	for (size_t o = 0; me.i == 0 && o < c->cout; o++, dy += g->plane) {
 		float *dwo = dw + o / SEG_BLOCK * c->ntap * SEG_BLOCK + o % SEG_BLOCK;
 		for (size_t k = 0; k < c->used; k++) {
 			double s = 0;
@@ -77,19 +78,19 @@ static size_t winner(const struct seg_grid *fine, const float *x, size_t i, size
 }
 
 static void pool(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c, const float *x,
-    float *y)
+    float *y, struct seg_part me)
 {
-	for (; c--; x += fine->plane, y += coarse->plane)
+	for (; me.i == 0 && c--; x += fine->plane, y += coarse->plane)
 		for (size_t i = 0; i < coarse->h; i++)
 			for (size_t j = 0; j < coarse->w; j++)
 				y[i * coarse->row + j] = x[winner(fine, x, i, j)];
 }
 
 static void unpool(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-    const float *x, const float *y, const float *dy, float *d)
+    const float *x, const float *y, const float *dy, float *d, struct seg_part me)
 {
 	(void)y;
-	for (; c--; x += fine->plane, d += fine->plane, dy += coarse->plane) {
+	for (; me.i == 0 && c--; x += fine->plane, d += fine->plane, dy += coarse->plane) {
 		for (size_t i = 0; i < coarse->h; i++)
 			for (size_t j = 0; j < coarse->w; j++)
 				d[winner(fine, x, i, j)] += dy[i * coarse->row + j];
@@ -100,9 +101,9 @@ static void unpool(const struct seg_grid *fine, const struct seg_grid *coarse, s
 }
 
 static void spread(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-    const float *x, float *y)
+    const float *x, float *y, struct seg_part me)
 {
-	for (size_t q = 0; q < 4 * c; q++, x += coarse->plane)
+	for (size_t q = 0; me.i == 0 && q < 4 * c; q++, x += coarse->plane)
 		for (size_t i = 0; i < coarse->h; i++)
 			for (size_t j = 0; j < coarse->w; j++)
 				y[q / 4 * fine->plane + (2 * i + q / 2 % 2) * fine->row + 2 * j + q % 2] =
@@ -110,9 +111,9 @@ static void spread(const struct seg_grid *fine, const struct seg_grid *coarse, s
 }
 
 static void gather(const struct seg_grid *fine, const struct seg_grid *coarse, size_t c,
-    const float *y, float *x)
+    const float *y, float *x, struct seg_part me)
 {
-	for (size_t q = 0; q < 4 * c; q++, x += coarse->plane)
+	for (size_t q = 0; me.i == 0 && q < 4 * c; q++, x += coarse->plane)
 		for (size_t i = 0; i < coarse->h; i++)
 			for (size_t j = 0; j < coarse->w; j++)
 				x[i * coarse->row + j] =

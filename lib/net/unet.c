@@ -249,7 +249,7 @@ struct seg_grads {
 	struct seg_grid grid[SEG_MAXSTAGE];
 	float *in[SEG_MAXSTAGE], *first[SEG_MAXSTAGE], *second[SEG_MAXSTAGE], *cat[SEG_MAXSTAGE], *skip[SEG_MAXSTAGE];
 	float *up[SEG_MAXSTAGE]; /* of the transposed convolution that ends in this stage */
-	float *z, *bias;
+	float *z, *bias; /* bias: of a transposed convolution, before its four are added; 0 in between */
 	float *mem;
 };
 
@@ -304,11 +304,24 @@ void seg_grads_free(struct seg_grads *d)
 
 /* -- forward ------------------------------------------------------------------------------------- */
 
-static void read_image(const struct seg_tensor *image, float scale, const struct seg_grid *g, float *x)
+/* One pass, of a team: each member does its part of a layer, then they meet, since the next layer
+ * reads what all have written. */
+struct pass {
+	const struct seg_weights *w;
+	struct seg_acts *a;
+	struct seg_grads *d;
+	const struct seg_tensor *image;
+	float scale, *z;
+	const float *dz;
+	float *grad;
+};
+
+static void read_image(const struct seg_tensor *image, float scale, const struct seg_grid *g, float *x,
+    struct seg_part me)
 {
 	size_t channels = image->ndim == 3 ? image->dim[2] : 1;
 	for (size_t c = 0; c < channels; c++, x += g->plane)
-		for (size_t i = 0; i < g->h; i++) {
+		for (size_t i = seg_part_from(me, g->h); i < seg_part_to(me, g->h); i++) {
 			size_t from = i * g->w * channels + c;
 			float *row = x + i * g->row;
 			if (image->dtype == SEG_U1) {
@@ -329,110 +342,146 @@ static void read_image(const struct seg_tensor *image, float scale, const struct
 
 /* Rows without what stands behind them. */
 static void copy_planes(const struct seg_grid *g, size_t channels, const float *from, size_t row,
-    size_t plane, float *to, size_t torow, size_t toplane)
+    size_t plane, float *to, size_t torow, size_t toplane, struct seg_part me)
 {
 	for (size_t c = 0; c < channels; c++)
-		for (size_t i = 0; i < g->h; i++)
+		for (size_t i = seg_part_from(me, g->h); i < seg_part_to(me, g->h); i++)
 			memcpy(to + c * toplane + i * torow, from + c * plane + i * row, g->w * sizeof *to);
 }
 
 /* A layer without its norm and ReLU. */
-static void linear(const struct seg_weights *w, const struct seg_acts *a, const struct layer *l,
-    enum seg_epilogue epilogue, const float *x, float *y)
+static void linear(const struct pass *p, const struct layer *l, enum seg_epilogue epilogue, const float *x,
+    float *y, struct seg_part me)
 {
-	w->net->kernels->conv(&a->forward[l - w->net->layer], x, w->packed + l->kernel,
-	    w->prepared + l->bias_out, epilogue, NULL, y);
+	const struct seg_weights *w = p->w;
+	w->net->kernels->conv(&p->a->forward[l - w->net->layer], x, w->packed + l->kernel,
+	    w->prepared + l->bias_out, epilogue, NULL, y, me);
+	seg_team_meet(me);
 }
 
-static void conv3(const struct seg_weights *w, const struct seg_acts *a, const struct layer *l,
-    const float *x, float *y)
+static void conv3(const struct pass *p, const struct layer *l, const float *x, float *y, struct seg_part me)
 {
+	const struct seg_weights *w = p->w;
+	const struct seg_acts *a = p->a;
 	if (!l->gamma) {
-		linear(w, a, l, SEG_RELU, x, y);
+		linear(p, l, SEG_RELU, x, y, me);
 		return;
 	}
 	const struct seg_grid *g = &a->grid[l->stage];
 	size_t at = (size_t)(l - w->net->layer), group = layer_group(w->net, l);
 	float *raw = a->raw[at] ? a->raw[at] : y;
-	linear(w, a, l, SEG_PLAIN, x, raw);
-	for (size_t c = 0; c < l->cout; c += group)
+	linear(p, l, SEG_PLAIN, x, raw, me);
+	size_t n = l->cout / group;
+	for (size_t c = seg_part_from(me, n) * group; c < seg_part_to(me, n) * group; c += group)
 		w->net->kernels->norm(g, group, raw + c * g->plane, w->packed + l->gamma + c,
 		    w->packed + l->beta + c, a->stat[at] + 2 * c / group, y + c * g->plane);
+	seg_team_meet(me);
 }
 
-void seg_net_forward(const struct seg_weights *w, struct seg_acts *a, const struct seg_tensor *image,
-    float scale, float *z)
+static void forward(void *arg, struct seg_part me)
 {
-	const struct seg_net *net = w->net;
+	const struct pass *p = arg;
+	const struct seg_net *net = p->w->net;
 	const struct seg_kernels *k = net->kernels;
+	const struct seg_acts *a = p->a;
 	const struct seg_grid *g = a->grid;
 	int last = net->shape.nstage - 1;
 
-	read_image(image, scale, &g[0], a->in[0]);
+	read_image(p->image, p->scale, &g[0], a->in[0], me);
+	seg_team_meet(me);
 	for (int i = 0; i <= last; i++) {
-		conv3(w, a, layer_down(net, i, 0), a->in[i], a->mid[i]);
-		conv3(w, a, layer_down(net, i, 1), a->mid[i], a->skip[i]);
-		if (i < last)
-			k->pool(&g[i], &g[i + 1], (size_t)net->shape.channels[i], a->skip[i], a->in[i + 1]);
+		conv3(p, layer_down(net, i, 0), a->in[i], a->mid[i], me);
+		conv3(p, layer_down(net, i, 1), a->mid[i], a->skip[i], me);
+		if (i == last)
+			break;
+		k->pool(&g[i], &g[i + 1], (size_t)net->shape.channels[i], a->skip[i], a->in[i + 1], me);
+		seg_team_meet(me);
 	}
 	for (int i = last - 1; i >= 0; i--) {
-		linear(w, a, layer_up(net, i, 0), SEG_PLAIN, a->out[i + 1], a->up);
-		k->spread(&g[i], &g[i + 1], (size_t)net->shape.channels[i], a->up, a->cat[i]);
-		conv3(w, a, layer_up(net, i, 1), a->cat[i], a->upmid[i]);
-		conv3(w, a, layer_up(net, i, 2), a->upmid[i], a->out[i]);
+		linear(p, layer_up(net, i, 0), SEG_PLAIN, a->out[i + 1], a->up, me);
+		k->spread(&g[i], &g[i + 1], (size_t)net->shape.channels[i], a->up, a->cat[i], me);
+		seg_team_meet(me);
+		conv3(p, layer_up(net, i, 1), a->cat[i], a->upmid[i], me);
+		conv3(p, layer_up(net, i, 2), a->upmid[i], a->out[i], me);
 	}
-	linear(w, a, layer_head(net), SEG_PLAIN, a->out[0], a->z);
-	copy_planes(&g[0], (size_t)net->shape.nclass, a->z, g[0].row, g[0].plane, z, g[0].w, g[0].h * g[0].w);
+	linear(p, layer_head(net), SEG_PLAIN, a->out[0], a->z, me);
+	copy_planes(&g[0], (size_t)net->shape.nclass, a->z, g[0].row, g[0].plane, p->z, g[0].w, g[0].h * g[0].w, me);
+}
+
+void seg_net_forward(const struct seg_weights *w, struct seg_acts *a, const struct seg_tensor *image,
+    float scale, float *z, struct seg_team *team)
+{
+	seg_team_run(team, forward, &(struct pass){.w = w, .a = a, .image = image, .scale = scale, .z = z});
 }
 
 /* -- backward ------------------------------------------------------------------------------------ */
 
 /* dy, the gradient before the ReLU of l (masked already), -> the gradients of its parameters, and
  * that of its input x unless dx is NULL: masked by x if x came out of a ReLU (epilogue). */
-static void back(const struct seg_weights *w, const struct seg_acts *a, struct seg_grads *d,
-    const struct layer *l, const float *x, float *dy, enum seg_epilogue epilogue, float *dx, float *grad)
+static void back(const struct pass *p, const struct layer *l, const float *x, float *dy,
+    enum seg_epilogue epilogue, float *dx, struct seg_part me)
 {
+	const struct seg_weights *w = p->w;
+	const struct seg_acts *a = p->a;
 	const struct seg_kernels *k = w->net->kernels;
 	const struct seg_grid *g = &a->grid[l->stage];
-	size_t at = (size_t)(l - w->net->layer), group = layer_group(w->net, l);
-	for (size_t c = 0; l->gamma && c < l->cout; c += group)
-		k->norm_back(g, group, a->raw[at] + c * g->plane, w->packed + l->gamma + c,
-		    a->stat[at] + 2 * c / group, dy + c * g->plane, grad + l->gamma + c, grad + l->beta + c);
-	float *bias = grad + l->bias;
-	if (l->kind == UP)
-		bias = memset(d->bias, 0, a->forward[at].cout * sizeof *bias);
-	k->wgrad(&a->forward[at], x, dy, grad + l->kernel, bias);
-	for (size_t c = 0; l->kind == UP && c < l->cout; c++) {
-		const float *b = bias + 4 * c;
-		grad[l->bias + c] = (b[0] + b[1]) + (b[2] + b[3]);
+	float *grad = p->grad, *bias = l->kind == UP ? p->d->bias : grad + l->bias;
+	size_t at = (size_t)(l - w->net->layer), group = layer_group(w->net, l), n = l->cout / group;
+	if (l->gamma) {
+		for (size_t c = seg_part_from(me, n) * group; c < seg_part_to(me, n) * group; c += group)
+			k->norm_back(g, group, a->raw[at] + c * g->plane, w->packed + l->gamma + c,
+			    a->stat[at] + 2 * c / group, dy + c * g->plane, grad + l->gamma + c, grad + l->beta + c);
+		seg_team_meet(me);
 	}
+	k->wgrad(&a->forward[at], x, dy, grad + l->kernel, bias, me);
 	if (dx)
-		k->conv(&a->back[at], dy, w->prepared + l->back, NULL, epilogue, x, dx);
+		k->conv(&a->back[at], dy, w->prepared + l->back, NULL, epilogue, x, dx, me);
+	seg_team_meet(me);
+	if (l->kind == UP && me.i == 0) {
+		for (size_t c = 0; c < l->cout; c++) {
+			const float *b = bias + 4 * c;
+			grad[l->bias + c] = (b[0] + b[1]) + (b[2] + b[3]);
+		}
+		memset(bias, 0, a->forward[at].cout * sizeof *bias); /* as the next one wants to find it */
+	}
 }
 
-void seg_net_backward(const struct seg_weights *w, struct seg_acts *a, struct seg_grads *d,
-    const float *dz, float *grad)
+static void backward(void *arg, struct seg_part me)
 {
-	const struct seg_net *net = w->net;
+	const struct pass *p = arg;
+	const struct seg_net *net = p->w->net;
 	const struct seg_kernels *k = net->kernels;
+	const struct seg_acts *a = p->a;
+	const struct seg_grads *d = p->d;
 	const struct seg_grid *g = a->grid;
 	int last = net->shape.nstage - 1;
 
-	assert(a->keep);
-	memset(grad, 0, net->npacked * sizeof *grad);
-	copy_planes(&g[0], (size_t)net->shape.nclass, dz, g[0].w, g[0].h * g[0].w, d->z, g[0].row, g[0].plane);
-	back(w, a, d, layer_head(net), a->out[0], d->z, SEG_MASK, d->second[0], grad);
+	size_t from = seg_part_from(me, net->npacked), to = seg_part_to(me, net->npacked);
+	memset(p->grad + from, 0, (to - from) * sizeof *p->grad);
+	copy_planes(&g[0], (size_t)net->shape.nclass, p->dz, g[0].w, g[0].h * g[0].w, d->z, g[0].row, g[0].plane, me);
+	seg_team_meet(me);
+	back(p, layer_head(net), a->out[0], d->z, SEG_MASK, d->second[0], me);
 	for (int i = 0; i < last; i++) {
-		back(w, a, d, layer_up(net, i, 2), a->upmid[i], d->second[i], SEG_MASK, d->first[i], grad);
-		back(w, a, d, layer_up(net, i, 1), a->cat[i], d->first[i], SEG_PLAIN, d->cat[i], grad);
-		k->gather(&g[i], &g[i + 1], (size_t)net->shape.channels[i], d->cat[i], d->up[i]);
-		back(w, a, d, layer_up(net, i, 0), a->out[i + 1], d->up[i], SEG_MASK, d->second[i + 1], grad);
+		back(p, layer_up(net, i, 2), a->upmid[i], d->second[i], SEG_MASK, d->first[i], me);
+		back(p, layer_up(net, i, 1), a->cat[i], d->first[i], SEG_PLAIN, d->cat[i], me);
+		k->gather(&g[i], &g[i + 1], (size_t)net->shape.channels[i], d->cat[i], d->up[i], me);
+		seg_team_meet(me);
+		back(p, layer_up(net, i, 0), a->out[i + 1], d->up[i], SEG_MASK, d->second[i + 1], me);
 	}
 	for (int i = last; i >= 0; i--) {
-		if (i < last)
+		if (i < last) {
 			k->unpool(&g[i], &g[i + 1], (size_t)net->shape.channels[i], a->skip[i], a->in[i + 1],
-			    d->in[i + 1], d->skip[i]);
-		back(w, a, d, layer_down(net, i, 1), a->mid[i], d->skip[i], SEG_MASK, d->first[i], grad);
-		back(w, a, d, layer_down(net, i, 0), a->in[i], d->first[i], SEG_PLAIN, d->in[i], grad);
+			    d->in[i + 1], d->skip[i], me);
+			seg_team_meet(me);
+		}
+		back(p, layer_down(net, i, 1), a->mid[i], d->skip[i], SEG_MASK, d->first[i], me);
+		back(p, layer_down(net, i, 0), a->in[i], d->first[i], SEG_PLAIN, d->in[i], me);
 	}
+}
+
+void seg_net_backward(const struct seg_weights *w, struct seg_acts *a, struct seg_grads *d,
+    const float *dz, float *grad, struct seg_team *team)
+{
+	assert(a->keep);
+	seg_team_run(team, backward, &(struct pass){.w = w, .a = a, .d = d, .dz = dz, .grad = grad});
 }

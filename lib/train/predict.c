@@ -82,7 +82,7 @@ static int each(void *arg, struct seg_sample *s, int t)
 		rc = seg_tensor_new(&out, SEG_F4, 3, dim);
 	if (rc < 0)
 		return rc;
-	seg_net_forward(p->weights, r->acts, image, p->scale, r->z);
+	seg_net_forward(p->weights, r->acts, image, p->scale, r->z, NULL);
 	apply_head(p->o->logits ? SEG_NONE : p->head.head, r->z, plane, dim[2], out.data);
 	const float *v = out.data;
 	for (size_t i = 0; i < plane * dim[2]; i++)

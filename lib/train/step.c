@@ -157,7 +157,7 @@ static int forward(const struct job *j, size_t i, int t)
 	}
 	if (rc < 0)
 		return rc;
-	seg_net_forward(r->weights, p->acts, it->image, r->scale, r->z[i]);
+	seg_net_forward(r->weights, p->acts, it->image, r->scale, r->z[i], NULL);
 	it->l.z = r->z[i];
 	it->l.zi = 1;
 	it->l.zk = plane;
@@ -190,7 +190,7 @@ static int backward_one(void *arg, size_t i, int t)
 		rc = !j->g->fused ? seg_loss_gradient(j->g->loss, j->state, l, own->dz)
 		    : seg_loss_gradient_pass(j->g->loss, j->state, l, own->dz, j->partial + i * j->npartial);
 	if (rc == SEG_OK)
-		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i]);
+		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i], NULL);
 	return rc;
 }
 
