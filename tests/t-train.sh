@@ -75,6 +75,12 @@ for o in "-@ 1" "-@ 2" "-v v.seg" "--log x.jsonl" "--progress" "--cache 1000"; d
 	train -o o.seg --epochs 2 $o; is "$o is the same model" "$(hash o.seg)" "$base"
 done
 
+# Fewer samples in a batch than threads: teams of three and eight for one, of two and four for the batches of four and two.
+for o in "--batch 1" "--batch 4" "--batch 4 --norm instance"; do
+	train -o o.seg --epochs 2 -@ 1 $o; want=$(hash o.seg)
+	for t in 3 8; do train -o o.seg --epochs 2 -@ $t $o; is "$o -@ $t is the model of -@ 1" "$(hash o.seg)" "$want"; done
+done
+
 # --from goes on from the weights; nothing trained is the model itself.
 train -o f.seg --from m.seg --epochs 1 --lr 0; is "--from with rate 0 keeps every weight" \
 	"$($PYTHON -c 'import segpy; print(all((x["npy"] == y["npy"]).all() for (_, x), (_, y) in zip(segpy.read("m.seg")[1], segpy.read("f.seg")[1])))')" True

@@ -1,12 +1,12 @@
 /* One batch: forward passes, the passes of the loss with the ranks' partials between them,
- * gradient, ordered sum, optimiser.  A sample is one thread's; nothing of one sample enters another
- * but through the loss and the tree sum, so the bits do not depend on who did which. */
+ * gradient, ordered sum, optimiser.  A sample is one thread's, or with fewer samples than threads one
+ * team's; nothing of one sample enters another but through the loss and the tree sum, and a team has the
+ * bits of one thread, so the bits do not depend on who did which. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/train/train.h"
 #include "seg/err.h"
-#include "seg/parallel.h"
 
 /* Activations kept from the forward to the backward pass, for all own samples of a batch.  What is
  * over is computed again in the backward pass: the same bits, a third more work. */
@@ -18,6 +18,7 @@ struct job {
 	struct goal *g;
 	struct seg_loss_state *state;
 	size_t nkept;    /* of the own samples, those whose activations are kept */
+	int teams;       /* the network is run by teams, one for each of the own samples */
 	int train;       /* a backward pass will follow */
 	int count;       /* predictions are counted */
 	int pass;
@@ -69,14 +70,22 @@ int step_new(struct trainer *r)
 	size_t t = (size_t)r->run->threads;
 	r->thread = seg_alloc(t, sizeof *r->thread);
 	r->count = seg_alloc(t, sizeof *r->count);
-	int rc = r->thread && r->count ? SEG_OK : SEG_ENOMEM;
+	r->team = seg_alloc(t, sizeof *r->team);
+	int rc = r->thread && r->count && r->team ? SEG_OK : SEG_ENOMEM;
 	for (size_t i = 0; rc == SEG_OK && i < t; i++)
 		rc = seg_confusion_new(&r->count[i], r->head.nclass, r->head.task == SEG_MULTILABEL);
 	return rc;
 }
 
+static void teams_free(struct trainer *r)
+{
+	while (r->nteam)
+		seg_team_free(r->team[--r->nteam]);
+}
+
 void step_free(struct trainer *r)
 {
+	teams_free(r);
 	for (size_t i = 0; i < r->cap; i++) {
 		place_free(&r->kept[i]);
 		free(r->z[i]);
@@ -94,6 +103,7 @@ void step_free(struct trainer *r)
 	free(r->grad);
 	free(r->thread);
 	free(r->count);
+	free(r->team);
 }
 
 static int grow(void *pp, size_t was, size_t now, size_t size)
@@ -107,7 +117,25 @@ static int grow(void *pp, size_t was, size_t now, size_t size)
 	return SEG_OK;
 }
 
-/* Room for the own samples of a batch, and how many of them keep their activations. */
+/* Fewer own samples than threads: as many teams as samples, of as many threads as there are for each.
+ * They stay for the next batch of this size. */
+static int teams(struct job *j)
+{
+	struct trainer *r = j->r;
+	size_t mine = j->b->mine, threads = (size_t)r->run->threads;
+	j->teams = mine > 0 && threads / mine > 1;
+	if (!j->teams || r->nteam == mine)
+		return SEG_OK;
+	teams_free(r);
+	for (; r->nteam < mine; r->nteam++) {
+		int rc = seg_team_new(&r->team[r->nteam], (int)(threads / mine));
+		if (rc < 0)
+			return rc;
+	}
+	return SEG_OK;
+}
+
+/* Room for the own samples of a batch, how many of them keep their activations, and who works on them. */
 static int room(struct job *j)
 {
 	struct trainer *r = j->r;
@@ -134,12 +162,17 @@ static int room(struct job *j)
 		if (!r->grad[i])
 			return SEG_ENOMEM;
 	}
-	return SEG_OK;
+	return teams(j);
 }
 
 static struct place *place_of(const struct job *j, size_t i, int t)
 {
 	return i < j->nkept ? &j->r->kept[i] : &j->r->thread[t];
+}
+
+static struct seg_team *team_of(const struct job *j, int t)
+{
+	return j->teams ? j->r->team[t] : NULL;
 }
 
 static int forward(const struct job *j, size_t i, int t)
@@ -157,7 +190,7 @@ static int forward(const struct job *j, size_t i, int t)
 	}
 	if (rc < 0)
 		return rc;
-	seg_net_forward(r->weights, p->acts, it->image, r->scale, r->z[i], NULL);
+	seg_net_forward(r->weights, p->acts, it->image, r->scale, r->z[i], team_of(j, t));
 	it->l.z = r->z[i];
 	it->l.zi = 1;
 	it->l.zk = plane;
@@ -190,7 +223,7 @@ static int backward_one(void *arg, size_t i, int t)
 		rc = !j->g->fused ? seg_loss_gradient(j->g->loss, j->state, l, own->dz)
 		    : seg_loss_gradient_pass(j->g->loss, j->state, l, own->dz, j->partial + i * j->npartial);
 	if (rc == SEG_OK)
-		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i], NULL);
+		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i], team_of(j, t));
 	return rc;
 }
 

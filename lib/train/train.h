@@ -4,6 +4,7 @@
 
 #include "seg/json.h"
 #include "seg/loss.h"
+#include "seg/parallel.h"
 #include "seg/report.h"
 #include "seg/train.h"
 
@@ -119,6 +120,8 @@ struct trainer {
 	double saved;                    /* when the last checkpoint was written: seconds, rank 0 */
 	/* workspace */
 	struct place *kept, *thread;     /* of each own sample; of each thread */
+	struct seg_team **team;          /* nteam of them, of the first threads */
+	size_t nteam;
 	float **z, **grad;               /* of each own sample */
 	size_t *nz;
 	size_t cap;
