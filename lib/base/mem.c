@@ -42,7 +42,7 @@ void *seg_realloc(void *old, size_t n, size_t size)
 
 void *seg_alloc_aligned(size_t n, size_t size)
 {
-	enum { HUGE_PAGE = 2 << 20 };
+	enum { HUGE_PAGE = 2 << 20, FRESH = 32 << 20 };
 	size_t nbytes;
 	if (product(n, size, &nbytes) < 0)
 		return NULL;
@@ -55,6 +55,10 @@ void *seg_alloc_aligned(size_t n, size_t size)
 	}
 	if (align == HUGE_PAGE)
 		madvise(p, whole, MADV_HUGEPAGE); /* a hint: refusal costs only speed */
+	/* From 32 MiB on malloc has just got the pages from the system, which zeroes a page when it is first
+	 * touched: once, and on the thread that works on it.  This makes sure. */
+	if (nbytes >= FRESH && madvise(p, whole, MADV_DONTNEED) == 0)
+		return p;
 	return memset(p, 0, whole);
 }
 
