@@ -101,6 +101,24 @@ P
 )
 is "seg-predict adds pred.npy alone" "$why" ""
 is "the same bits on 1 and 3 threads" "$(seg-predict -@ 1 -m m.seg <v.seg | cksum)" "$(seg-predict -@ 3 -m m.seg <v.seg | cksum)"
+seg-synth -n 40 --size 32 >many.seg
+seg-synth -n 1 --size 576 >large.seg
+seg-synth -n 2 --size 528 --start 60 >more.seg
+cat large.seg v.seg more.seg >mixed.seg
+for s in many large mixed; do
+	is "the same bytes on 1 and 4 threads: $s" "$(seg-predict -@ 1 -m m.seg <$s.seg | cksum)" "$(seg-predict -@ 4 -m m.seg <$s.seg | cksum)"
+done
+$PYTHON - <<'P'
+import numpy as np, segpy
+h, t = segpy.read("m.seg")
+del h["framing"]; h["range"] = "1e-37" # of 255 the input is infinite
+segpy.write("wild.model", h, t)
+h = segpy.read("large.seg")[0]
+del h["framing"]
+x = np.zeros((576, 576, 3), "u1"); x[500, 7, 0] = x[9, 300, 1] = 255
+segpy.write("wild.seg", h, [("a", {"image.npy": x})])
+P
+for t in 1 4; do says "a prediction that is not finite, $t threads" 1 'sample a: the prediction is not finite at y [0-9] x (29|30)[0-9];' seg-predict -@ $t -m wild.model <wild.seg; done
 seg-predict --logits -m m.seg <v.seg >z.seg
 why=$($PYTHON - <<'P' 2>&1
 import segpy, numpy as np
