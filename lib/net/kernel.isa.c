@@ -141,6 +141,26 @@ INLINE float fold(float *f)
 	return f[0];
 }
 
+/* dw[o] += sum of lanes l[o][j], for four o. */
+INLINE void fold_four(float (*l)[3][SEG_LANES], int j, float *dw)
+{
+#ifdef __AVX2__
+	__m128 s[4];
+	UNROLL for (int o = 0; o < 4; o++) {
+		__m256 v = _mm256_add_ps(_mm256_loadu_ps(l[o][j]), _mm256_loadu_ps(l[o][j] + 8));
+		s[o] = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+	}
+	/* the four are turned about: lanes 0, 1 with 2, 3; then 0 with 1 */
+	__m128 a = _mm_add_ps(_mm_shuffle_ps(s[0], s[1], 0x44), _mm_shuffle_ps(s[0], s[1], 0xee));
+	__m128 b = _mm_add_ps(_mm_shuffle_ps(s[2], s[3], 0x44), _mm_shuffle_ps(s[2], s[3], 0xee));
+	a = _mm_add_ps(_mm_shuffle_ps(a, b, 0x88), _mm_shuffle_ps(a, b, 0xdd));
+	_mm_storeu_ps(dw, _mm_add_ps(_mm_loadu_ps(dw), a));
+#else
+	for (int o = 0; o < 4; o++)
+		dw[o] += fold(l[o][j]);
+#endif
+}
+
 /* dw[8 j + o] += dot product of dy's plane o and x[j] over n positions, for CB planes and 3 taps.
  * Where registers are narrower than 16 lanes, each part of the lanes takes a turn.  The next chunk
  * of some plane, at `next`, is called in meanwhile. */
@@ -168,9 +188,9 @@ DOTS void dots(const float *dy, size_t plane, const float *const x[3], size_t n,
 			UNROLL for (int j = 0; j < 3; j++)
 				STORE(lanes[o][j] + part, a[o][j]);
 	}
-	for (int j = 0; j < 3; j++)
-		for (int o = 0; o < CB; o++)
-			dw[SEG_BLOCK * j + o] += fold(lanes[o][j]);
+	UNROLL for (int j = 0; j < 3; j++)
+		UNROLL for (int o = 0; o < CB; o += 4)
+			fold_four(lanes + o, j, dw + SEG_BLOCK * j + o);
 }
 
 INLINE float sum(const float *d, size_t n)
