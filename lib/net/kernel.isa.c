@@ -163,8 +163,8 @@ INLINE void fold_four(float (*l)[3][SEG_LANES], int j, float *dw)
 
 /* dw[8 j + o] += dot product of dy's plane o and x[j] over n positions, for CB planes and 3 taps.
  * Where registers are narrower than 16 lanes, each part of the lanes takes a turn.  The next chunk
- * of some plane, at `next`, is called in meanwhile. */
-DOTS void dots(const float *dy, size_t plane, const float *const x[3], size_t n, const float *next, float *dw)
+ * of two planes, at `next`, is called in meanwhile: so many streams are beyond what a processor foresees. */
+DOTS void dots(const float *dy, size_t plane, const float *const x[3], size_t n, const float *const next[2], float *dw)
 {
 	float lanes[CB][3][SEG_LANES];
 	UNROLL for (int part = 0; part < SEG_LANES; part += VL) {
@@ -174,7 +174,8 @@ DOTS void dots(const float *dy, size_t plane, const float *const x[3], size_t n,
 				a[o][j] = SPLAT(0.f);
 		for (size_t i = (size_t)part; i < n; i += SEG_LANES) {
 			V p[3];
-			__builtin_prefetch(next + i, 0, 2);
+			__builtin_prefetch(next[0] + i, 0, 3);
+			__builtin_prefetch(next[1] + i, 0, 3);
 			UNROLL for (int j = 0; j < 3; j++)
 				p[j] = LOAD(x[j] + i);
 			UNROLL for (int o = 0; o < CB; o++) {
@@ -209,6 +210,7 @@ static void wgrad(const struct seg_conv *c, const float *in, const float *dy, fl
 	const struct seg_grid *g = c->grid;
 	size_t each = c->ntap / 3, n = c->cout / CB * each, from = seg_part_from(me, n), to = seg_part_to(me, n);
 	size_t first = from / each * CB, last = (to + each - 1) / each * CB; /* outputs that are read */
+	size_t planes = (size_t)c->tap[c->used - 1] / g->plane + 1; /* inputs */
 	for (size_t i = 0; i < g->n; i += CHUNK) {
 		size_t run = g->n - i < CHUNK ? (g->n - i + SEG_LANES - 1) / SEG_LANES * SEG_LANES : CHUNK;
 		size_t o = first, k = from % each * 3, soon = first;
@@ -216,7 +218,10 @@ static void wgrad(const struct seg_conv *c, const float *in, const float *dy, fl
 			const float *d = dy + o * g->plane + i;
 			float *dwo = dw + o / SEG_BLOCK * c->ntap * SEG_BLOCK + o % SEG_BLOCK;
 			const float *x[3] = {in + c->tap[k] + i, in + c->tap[k + 1] + i, in + c->tap[k + 2] + i};
-			const float *next = soon < last ? dy + soon++ * g->plane + i + CHUNK : x[0];
+			const float *next[2];
+			for (int q = 0; q < 2; q++, soon++)
+				next[q] = soon < last ? dy + soon * g->plane + i + CHUNK :
+				    soon < last + planes ? in + (soon - last) * g->plane + i + CHUNK : d;
 			dots(d, g->plane, x, run, next, dwo + k * SEG_BLOCK);
 			for (size_t q = 0; k == 0 && q < CB; q++)
 				db[o + q] += sum(d + q * g->plane, run);
