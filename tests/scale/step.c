@@ -3,7 +3,7 @@
  * and with its sizes.  What a rank does by itself is a simulated sleep, given on the command line, so
  * that nothing depends on the machine that simulates.
  *
- * usage: step BATCH PARAMETERS THREADS MS-PER-SAMPLE US-PER-MESSAGE GB/S-OF-MEMORY
+ * usage: step BATCH PARAMETERS THREADS MS-PER-SAMPLE SPEEDUP-SHARED US-PER-MESSAGE GB/S-OF-MEMORY
  * prints: RANKS BATCH STEP-MS COMMUNICATION-MS (all but the computing of the largest share) */
 #include <mpi.h>
 #include <stdio.h>
@@ -85,26 +85,27 @@ static double last(struct seg_dist *d, size_t *nbytes)
 	return max;
 }
 
-/* A sample is one thread's, threads * us per sample of it. */
-static double computing(size_t b, size_t threads, double us_per_sample)
+/* A sample is one thread's, threads * us per sample of it; fewer samples than threads are shared. */
+static double computing(size_t b, size_t threads, double us_per_sample, double shared)
 {
-	return us_per_sample * (double)((b + threads - 1) / threads * threads);
+	return us_per_sample * (double)threads * (b < threads ? 1 / shared : (double)((b + threads - 1) / threads));
 }
 
 int main(int argc, char **argv)
 {
 	struct seg_dist d;
-	if (argc != 7)
+	if (argc != 8)
 		return 2;
 	size_t nb = strtoul(argv[1], NULL, 10), n = strtoul(argv[2], NULL, 10), threads = strtoul(argv[3], NULL, 10);
-	us_per_message = atof(argv[5]);
-	bytes_per_us = 1e3 * atof(argv[6]);
+	us_per_message = atof(argv[6]);
+	bytes_per_us = 1e3 * atof(argv[7]);
 	must(seg_dist_open(&d));
 	real = d;
 	d.gather = gather;
 	d.exchange = exchange;
 	size_t b = seg_share(nb, d.rank + 1, d.size) - seg_share(nb, d.rank, d.size), ranks = (size_t)d.size;
-	double us_per_sample = 1e3 * atof(argv[4]), us = computing(b, threads, us_per_sample);
+	double us_per_sample = 1e3 * atof(argv[4]), shared = atof(argv[5]);
+	double us = computing(b, threads, us_per_sample, shared);
 	/* every gradient of every rank in the same place: what they add up to is of no interest here, and
 	 * adding up the own ones is part of the time per sample */
 	float **grad = seg_alloc(b, sizeof *grad), *one = SMPI_SHARED_MALLOC(n * sizeof *one);
@@ -126,7 +127,7 @@ int main(int argc, char **argv)
 	must(seg_tree_sum(&d, grad, nb, n, sum, 1));
 	double ms = 1e3 * (last(&d, nbytes) - start);
 	if (d.rank == 0)
-		printf("%d %zu %.3f %.3f\n", d.size, nb, ms, ms - computing((nb + ranks - 1) / ranks, threads, us_per_sample) / 1e3);
+		printf("%d %zu %.3f %.3f\n", d.size, nb, ms, ms - computing((nb + ranks - 1) / ranks, threads, us_per_sample, shared) / 1e3);
 	d.close(&d);
 	return 0;
 }
