@@ -13,12 +13,13 @@
 #include "seg/train.h"
 
 enum {
-	BATCH = CMD_LONG, CACHE, CHANNELS, CHECKPOINT, CHECKPOINT_EVERY, EPOCHS, FORCE, FROM, HEAD, INIT, LOG, LR, MAX_STEPS, MOMENTUM, EPSILON,
+	ACCUMULATE = CMD_LONG, BATCH, CACHE, CHANNELS, CHECKPOINT, CHECKPOINT_EVERY, EPOCHS, FORCE, FROM, HEAD, INIT, LOG, LR, MAX_STEPS, MICRO_BATCH, MOMENTUM, EPSILON,
 	NO_SHUFFLE, NORM, OPTIMIZER, PROGRESS, RANGE, RESUME, SEED, TIMEOUT
 };
 
 static const struct cmd_opt options[] = {
 	{'@', "threads", "N", "threads of a rank (processors / ranks here)"},
+	{ACCUMULATE, "accumulate", "A", "a step of A batches: that of A times --batch (1)"},
 	{BATCH, "batch", "B", "samples in a step, over all ranks (16)"},
 	{CACHE, "cache", "BYTES", "of stdin kept in memory, the rest in $TMPDIR (1e9)"},
 	{CHANNELS, "channels", "LIST", "channels of the stages (8,16,32,64,128)"},
@@ -35,6 +36,7 @@ static const struct cmd_opt options[] = {
 	{LOG, "log", "FILE", "write steps and epochs as JSON lines"},
 	{LR, "lr", "RATE", "learning rate (0.001)"},
 	{MAX_STEPS, "max-steps", "N", "stop after N steps"},
+	{MICRO_BATCH, "micro-batch", "M", "keep activations of M samples (what 1 GiB holds)"},
 	{MOMENTUM, "momentum", "M", "of sgd (0)"},
 	{NO_SHUFFLE, "no-shuffle", NULL, "keep the order of the stream"},
 	{NORM, "norm", "NAME", "none, instance or group:G (none)"},
@@ -49,8 +51,8 @@ static const struct cmd_opt options[] = {
 	{0},
 };
 static const struct cmd self = {"seg-train",
-	"-o MODEL [-@ N] [-i FILE] [-l LOSS] [-v FILE] [--batch B] [--cache BYTES] [--channels LIST] "
-	"[--checkpoint FILE] [--checkpoint-every MIN] [--epochs E] [--epsilon E] [--force] [--from MODEL] [--head NAME] [--init NAME] [--log FILE] [--lr RATE] [--max-steps N] "
+	"-o MODEL [-@ N] [-i FILE] [-l LOSS] [-v FILE] [--accumulate A] [--batch B] [--cache BYTES] [--channels LIST] "
+	"[--checkpoint FILE] [--checkpoint-every MIN] [--epochs E] [--epsilon E] [--force] [--from MODEL] [--head NAME] [--init NAME] [--log FILE] [--lr RATE] [--max-steps N] [--micro-batch M] "
 	"[--momentum M] [--no-shuffle] [--norm NAME] [--optimizer NAME] [--progress] [--range R] [--resume] [--seed S] [--timeout MIN]",
 	"train a U-Net on a stream", options};
 
@@ -88,10 +90,12 @@ static double patience = 600;
 
 static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *run)
 {
+	long long accumulate = 1;
 	double lr = -1, momentum = -1, epsilon = -1;
 	for (int k; (k = cmd_next(argc, argv)) != -1;)
 		switch (k) {
 		case '@': run->threads = (int)cmd_int("--threads", cmd_arg, 1, 256); break;
+		case ACCUMULATE: accumulate = cmd_int("--accumulate", cmd_arg, 1, 65536); break;
 		case BATCH: t->batch = (int)cmd_int("--batch", cmd_arg, 1, 65536); break;
 		case CACHE: run->cache = (size_t)cmd_num("--cache", cmd_arg, 0, 1e18); break;
 		case CHANNELS: channels(t, (char *)cmd_arg); break;
@@ -112,6 +116,7 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 		case LR: lr = cmd_num("--lr", cmd_arg, 0, 1e6); break;
 		case MAX_STEPS: t->max_steps = (uint64_t)cmd_int("--max-steps", cmd_arg, 1, 1LL << 60); break;
 		case EPSILON: epsilon = cmd_num("--epsilon", cmd_arg, 0, 1); break;
+		case MICRO_BATCH: run->micro = (int)cmd_int("--micro-batch", cmd_arg, 1, 65536); break;
 		case MOMENTUM: momentum = cmd_num("--momentum", cmd_arg, 0, 1); break;
 		case NO_SHUFFLE: t->shuffle = 0; break;
 		case NORM: norm(t, cmd_arg); break;
@@ -137,6 +142,11 @@ static void parse(int argc, char **argv, struct seg_train *t, struct seg_run *ru
 		cmd_usage("--resume and --checkpoint-every need --checkpoint FILE");
 	if (momentum >= 0 && t->optim.kind != SEG_SGD)
 		cmd_usage("--momentum belongs to --optimizer sgd");
+	if (accumulate > 65536 / t->batch)
+		cmd_usage("--accumulate: %lld batches of %d are more than 65536 samples in a step", accumulate, t->batch);
+	if (accumulate > 1 && !run->micro)
+		run->micro = t->batch;
+	t->batch *= (int)accumulate;
 	if (lr >= 0)
 		t->optim.lr = lr;
 	if (epsilon >= 0)

@@ -28,6 +28,7 @@ static struct seg_weights *weights;
 static struct seg_acts *acts[MAXBATCH];
 static struct seg_grads *grads[256];
 static struct seg_tensor image;
+static struct seg_tree *tree;
 static float *z[MAXBATCH], *grad[MAXBATCH], *packed, *total, *m, *v;
 static double fwd1, bwd1, fwdt, bwdt;
 
@@ -165,6 +166,7 @@ int main(int argc, char **argv)
 	open_all();
 	ck(seg_team_new(&team, threads));
 	seg_dist_alone(&d);
+	ck(seg_tree_new(&tree, &d, seg_net_npacked(net), threads));
 	ck(seg_optim_defaults(&adam, "adam"));
 	for (int r = 0; r < repeats; r++) {
 		double t[7];
@@ -187,7 +189,9 @@ int main(int argc, char **argv)
 		t[2] = now();
 		seg_parallel(threads, batch, backward, NULL);
 		t[3] = now();
-		ck(seg_tree_sum(&d, grad, batch, seg_net_npacked(net), total, threads));
+		ck(seg_tree_start(tree, batch));
+		ck(seg_tree_add(tree, grad, batch));
+		ck(seg_tree_sum(tree, total));
 		t[4] = now();
 		seg_parallel(threads, (size_t)threads * 16, update, &adam);
 		t[5] = now();

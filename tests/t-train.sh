@@ -76,6 +76,13 @@ for o in "-@ 1" "-@ 2" "-v v.seg" "--log x.jsonl" "--progress" "--cache 1000"; d
 done
 
 # Fewer samples in a batch than threads: teams of three and eight for one, of two and four for the batches of four and two.
+# A batch taken piece by piece: the whole file is the same, its options included.
+dice="-l mean[k](1-dice[n,y,x])"
+train -o o.seg --epochs 2 --batch 6 $dice; want=$(sha256sum <o.seg)
+for o in "--batch 6 --micro-batch 1" "--batch 2 --accumulate 3" "--batch 1 --accumulate 6 -@ 1" "--batch 3 --accumulate 2 --micro-batch 6 -@ 3"; do
+	train -o o.seg --epochs 2 $o $dice; is "$o is a batch of 6" "$(sha256sum <o.seg)" "$want"
+done
+says "--accumulate: too much" 2 'accumulate: 60000 batches of 16 are more than 65536 samples' seg-train -o o.seg -i s.seg --accumulate 60000
 for o in "--batch 1" "--batch 4" "--batch 4 --norm instance"; do
 	train -o o.seg --epochs 2 -@ 1 $o; want=$(hash o.seg)
 	for t in 3 8; do train -o o.seg --epochs 2 -@ $t $o; is "$o -@ $t is the model of -@ 1" "$(hash o.seg)" "$want"; done

@@ -142,16 +142,29 @@ static int tree(size_t at, size_t len, size_t nb, size_t j, float *out)
 
 static size_t NB, N;
 static int THREADS;
+static size_t PIECE; /* items added at a time */
 static int sum_run(struct seg_dist *d, void *out)
 {
 	size_t lo = seg_share(NB, d->rank, d->size), hi = seg_share(NB, d->rank + 1, d->size);
 	float **mine = calloc(hi - lo + 1, sizeof *mine), *sum = calloc(N, sizeof *sum);
 	for (size_t i = lo; i < hi; i++) {
 		mine[i - lo] = malloc(N * sizeof **mine);
-		for (size_t j = 0; j < N; j++)
-			mine[i - lo][j] = leaf(i, j);
 	}
-	int rc = seg_tree_sum(d, mine, NB, N, sum, THREADS);
+	struct seg_tree *t;
+	int rc = seg_tree_new(&t, d, N, THREADS);
+	for (int again = 0; again < 2 && rc == SEG_OK; again++) { /* an unfinished sum does not matter */
+		rc = seg_tree_start(t, NB);
+		for (size_t i = lo; i < hi && rc == SEG_OK; i += PIECE) {
+			size_t count = hi - i < PIECE ? hi - i : PIECE;
+			for (size_t k = 0; k < count; k++)
+				for (size_t j = 0; j < N; j++)
+					mine[k][j] = leaf(i + k, j);
+			rc = seg_tree_add(t, mine, count);
+		}
+	}
+	if (rc == SEG_OK)
+		rc = seg_tree_sum(t, sum);
+	seg_tree_free(t);
 	struct seg_sha256 s;
 	unsigned char digest[32];
 	seg_sha256_start(&s);
@@ -189,7 +202,8 @@ static void tree_sum(void **state)
 			if (NB > 3 && N > 1) /* the test can fail */
 				assert_memory_not_equal(want, naive, N * sizeof *want);
 			for (size_t r = 0; r < sizeof ranks / sizeof *ranks; r++)
-				for (THREADS = 1; THREADS <= 2; THREADS++) {
+				for (THREADS = 1; THREADS <= 2; THREADS++)
+					for (PIECE = 1; PIECE <= 31; PIECE = PIECE == 1 ? 3 : PIECE == 3 ? 8 : PIECE + 23) {
 					on_ranks(ranks[r], sum_run, got);
 					if (strcmp(got, hex))
 						print_message("# batch %zu, %d ranks, %d threads, %zu floats\n", NB, ranks[r], THREADS, N);

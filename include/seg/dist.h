@@ -52,12 +52,19 @@ int seg_any(struct seg_dist *d, int bits);
 /* Which items of 0..n-1 rank r owns: [seg_share(n, r, size), seg_share(n, r+1, size)). */
 size_t seg_share(size_t n, int r, int size);
 
-/* Sum of the vectors v[i], i over the whole batch of nb, in the fixed binary tree over i (pairs
- * (0,1)(2,3).. then pairs of pairs; a missing right child passes the left through): the same bits
- * for any number of ranks.  nb >= 1.  Rank r gives its share (seg_share of nb, maybe none) as
- * mine[0..]; vectors of n floats, overwritten.
- * sum, n floats, receives the total on every rank.
+/* Sum of vectors of n floats, one for each item of a batch of nb, in the fixed binary tree over the items
+ * (pairs (0,1)(2,3).. then pairs of pairs; a missing right child passes the left through): the same bits for
+ * any number of ranks, and whatever the pieces in which they are added.  Between start and sum a rank adds its
+ * share (seg_share of nb, maybe nothing), in order.
  * (cluster.md section 8 "owner": partial trees go to the owner of a segment, then are gathered.) */
-int seg_tree_sum(struct seg_dist *d, float **mine, size_t nb, size_t n, float *sum, int threads);
+struct seg_tree;
+int seg_tree_new(struct seg_tree **t, struct seg_dist *d, size_t n, int threads);
+void seg_tree_free(struct seg_tree *t);
+int seg_tree_start(struct seg_tree *t, size_t nb); /* nb >= 1 */
+/* The next count own items, vectors that free() frees: they are overwritten, and some are exchanged for
+ * others. */
+int seg_tree_add(struct seg_tree *t, float **mine, size_t count);
+/* Collective, when the share is complete: sum, n floats, receives the total on every rank. */
+int seg_tree_sum(struct seg_tree *t, float *sum);
 
 #endif

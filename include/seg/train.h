@@ -76,6 +76,8 @@ struct seg_run {
 	const volatile sig_atomic_t *asked; /* not 0: checkpoint and return SEG_ECKPT; or NULL */
 	int resume, force;   /* go on from checkpoint if it is there; even on another class of instructions */
 	int threads;
+	int micro;           /* activations are kept of so many samples over all ranks, those of the others computed
+	                      * again; 0: as many as fit into 1 GiB of a rank */
 	size_t cache;        /* bytes of stdin kept in memory before $TMPDIR is used */
 	void (*start)(void *arg, const struct seg_plan *p);
 	void (*step)(void *arg, int epoch, size_t done, size_t total, double loss); /* samples; total 0: not known */

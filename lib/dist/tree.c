@@ -115,72 +115,182 @@ static int nodes(size_t lo, size_t hi, struct node *out)
 	return n;
 }
 
-/* Add the tree over the values whose nodes are given in order, into the first of them.  Nodes are
- * merged as a carry runs: whenever the two last are siblings, or no more will come. */
-static float *fold(float **value, const struct node *node, int n, size_t from, size_t count)
+/* Merge, as a carry runs, whenever two neighbours of the n nodes are siblings: the right one's value is
+ * added into the left one's, floats from.. of it.  close: what is left then, whose siblings are beyond the
+ * batch, too, from the right.  Nodes and values that remain take the first places; returns how many. */
+static int fold(struct node *node, float **value, int n, size_t from, size_t count, int close)
 {
-	struct node top[MAXNODE];
-	float *sum[MAXNODE];
 	int depth = 0;
 	for (int i = 0; i <= n; i++) {
-		/* at the end what is left closes from the right: its missing siblings pass it through */
-		while (depth >= 2 && (i == n || (top[depth - 2].len == top[depth - 1].len &&
-		                                 top[depth - 2].at % (2 * top[depth - 1].len) == 0))) {
-			float *a = sum[depth - 2], *b = sum[depth - 1];
+		while (depth >= 2 && ((i == n && close) || (node[depth - 2].len == node[depth - 1].len &&
+		                                 node[depth - 2].at % (2 * node[depth - 1].len) == 0))) {
+			float *a = value[depth - 2], *b = value[depth - 1];
 			for (size_t j = from; j < from + count; j++)
 				a[j] += b[j];
-			top[--depth - 1].len *= 2;
+			node[--depth - 1].len *= 2;
 		}
 		if (i < n) {
-			top[depth] = node[i];
-			sum[depth++] = value[i];
+			node[depth] = node[i];
+			value[depth++] = value[i];
 		}
 	}
-	return sum[0];
+	return depth;
 }
 
-struct local {
-	float **mine;
-	const struct node *leaf; /* of each of mine */
-	const struct node *node;
-	int nnode;
-	size_t base, n;          /* first leaf of mine; floats in a vector */
+struct seg_tree {
+	struct seg_dist *d;
+	size_t nb, n, at;          /* leaves of the batch; floats of a vector; the next own leaf */
+	int threads, depth;
+	struct node node[MAXNODE]; /* of what was added so far: the largest whole ones, in order */
+	float *value[MAXNODE];
+	float **spare;             /* vectors that are free */
+	size_t nspare;
 };
-enum { CHUNK = 4096 };       /* floats added at a time: two of them stay in the cache */
 
-static int fold_chunk(void *arg, size_t i, int t)
+int seg_tree_new(struct seg_tree **t, struct seg_dist *d, size_t n, int threads)
 {
-	(void)t;
-	const struct local *l = arg;
-	size_t from = i * CHUNK, count = l->n - from < CHUNK ? l->n - from : CHUNK;
-	for (int k = 0; k < l->nnode; k++) {
-		size_t at = l->node[k].at - l->base;
-		fold(l->mine + at, l->leaf + at, (int)l->node[k].len, from, count);
-	}
+	*t = seg_alloc(1, sizeof **t);
+	if (!*t)
+		return SEG_ENOMEM;
+	(*t)->d = d;
+	(*t)->n = n;
+	(*t)->threads = threads;
 	return SEG_OK;
 }
 
-/* My nodes' segments to their owners, their trees, the segments back.  own: nown nodes, each summed
- * in the vector of its first leaf. */
-static int fold_ranks(struct seg_dist *d, float **mine, size_t nb, size_t n, float *sum,
-    const struct node *own, int nown)
+void seg_tree_free(struct seg_tree *t)
 {
-	size_t ranks = (size_t)d->size, have = 0, lo = seg_share(nb, d->rank, d->size);
+	if (!t)
+		return;
+	for (int i = 0; i < t->depth; i++)
+		free(t->value[i]);
+	for (size_t i = 0; i < t->nspare; i++)
+		free(t->spare[i]);
+	free(t->spare);
+	free(t);
+}
+
+static int set_free(struct seg_tree *t, float *vector)
+{
+	float **more = seg_realloc(t->spare, t->nspare + 1, sizeof *more);
+	if (!more) {
+		free(vector);
+		return SEG_ENOMEM;
+	}
+	t->spare = more;
+	t->spare[t->nspare++] = vector;
+	return SEG_OK;
+}
+
+int seg_tree_start(struct seg_tree *t, size_t nb)
+{
+	int rc = SEG_OK;
+	while (t->depth > 0 && rc == SEG_OK)
+		rc = set_free(t, t->value[--t->depth]);
+	t->nb = nb;
+	t->at = seg_share(nb, t->d->rank, t->d->size);
+	return rc;
+}
+
+/* All merges of n nodes, chunk by chunk of the vectors on several threads. */
+struct merge {
+	const struct node *node;
+	float *const *value;
+	int n, close;
+	size_t floats;
+};
+enum { CHUNK = 4096 }; /* floats added at a time: two of them stay in the cache */
+
+static int merge_chunk(void *arg, size_t i, int t)
+{
+	(void)t;
+	const struct merge *m = arg;
+	size_t from = i * CHUNK, count = m->floats - from < CHUNK ? m->floats - from : CHUNK, n = (size_t)m->n;
+	struct node *node = seg_alloc(n, sizeof *node);
+	float **value = seg_alloc(n, sizeof *value);
+	int rc = node && value ? SEG_OK : SEG_ENOMEM;
+	if (rc == SEG_OK) {
+		memcpy(node, m->node, n * sizeof *node);
+		memcpy(value, m->value, n * sizeof *value);
+		fold(node, value, m->n, from, count, m->close);
+	}
+	free(value);
+	free(node);
+	return rc;
+}
+
+static int merge(struct seg_tree *t, const struct node *node, float *const *value, int n, int close)
+{
+	struct merge m = {node, value, n, close, t->n};
+	return seg_parallel(t->threads, (t->n + CHUNK - 1) / CHUNK, merge_chunk, &m);
+}
+
+static int among(float *const *list, int n, const float *v)
+{
+	while (n > 0 && list[n - 1] != v)
+		n--;
+	return n > 0;
+}
+
+int seg_tree_add(struct seg_tree *t, float **mine, size_t count)
+{
+	size_t n = (size_t)t->depth + count;
+	int was = t->depth, rc = SEG_OK;
+	struct node *node = seg_alloc(n, sizeof *node);
+	float **value = seg_alloc(n, sizeof *value), *before[MAXNODE];
+	if (!node || !value) {
+		rc = SEG_ENOMEM;
+		goto done;
+	}
+	memcpy(before, t->value, sizeof before);
+	memcpy(node, t->node, (size_t)was * sizeof *node);
+	memcpy(value, t->value, (size_t)was * sizeof *value);
+	for (size_t i = 0; i < count; i++) {
+		node[(size_t)was + i] = (struct node){t->at + i, 1};
+		value[(size_t)was + i] = mine[i];
+	}
+	if ((rc = merge(t, node, value, (int)n, 0)) < 0)
+		goto done;
+	t->depth = fold(node, value, (int)n, 0, 0, 0);
+	memcpy(t->node, node, (size_t)t->depth * sizeof *node);
+	memcpy(t->value, value, (size_t)t->depth * sizeof *value);
+	t->at += count;
+	for (int i = 0; i < was && rc == SEG_OK; i++)
+		if (!among(t->value, t->depth, before[i]))
+			rc = set_free(t, before[i]);
+	/* a sum that is kept in a vector of the caller's: he gets another for it */
+	for (size_t i = 0; i < count; i++)
+		if (among(t->value, t->depth, mine[i])) {
+			mine[i] = t->nspare > 0 ? t->spare[--t->nspare] : seg_alloc_aligned(t->n, sizeof **mine);
+			if (!mine[i])
+				rc = SEG_ENOMEM;
+		}
+done:
+	free(value);
+	free(node);
+	return rc;
+}
+
+/* My nodes' segments to their owners, their trees, the segments back. */
+static int fold_ranks(struct seg_tree *t, float *sum)
+{
+	struct seg_dist *d = t->d;
+	size_t ranks = (size_t)d->size, have = 0, nb = t->nb, n = t->n, nown = (size_t)t->depth;
 	size_t nseg = seg_share(n, d->rank + 1, d->size) - seg_share(n, d->rank, d->size);
 	size_t *nsend = seg_alloc(ranks, sizeof *nsend), *nrecv = seg_alloc(ranks, sizeof *nrecv);
 	size_t *nall = seg_alloc(ranks, sizeof *nall);
 	struct node *all = seg_alloc(ranks * MAXNODE, sizeof *all);
-	float *out = seg_alloc((size_t)nown * n, sizeof *out), *in = NULL, **value = NULL, *p = out;
+	float *out = seg_alloc(nown * n, sizeof *out), *in = NULL, **value = NULL, *p = out;
 	int rc = nsend && nrecv && nall && all && out ? SEG_OK : SEG_ENOMEM;
 	for (int q = 0; rc == SEG_OK && q < d->size; q++) {
 		size_t from = seg_share(n, q, d->size), count = seg_share(n, q + 1, d->size) - from;
 		int k = nodes(seg_share(nb, q, d->size), seg_share(nb, q + 1, d->size), all + have);
-		nsend[q] = (size_t)nown * count * sizeof *out;
+		nsend[q] = nown * count * sizeof *out;
 		nrecv[q] = (size_t)k * nseg * sizeof *in;
 		nall[q] = count * sizeof *sum;
 		have += (size_t)k;
-		for (int i = 0; i < nown; i++, p += count)
-			memcpy(p, mine[own[i].at - lo] + from, count * sizeof *p);
+		for (size_t i = 0; i < nown; i++, p += count)
+			memcpy(p, t->value[i] + from, count * sizeof *p);
 	}
 	in = seg_alloc(have * nseg, sizeof *in);
 	value = seg_alloc(have, sizeof *value);
@@ -189,7 +299,7 @@ static int fold_ranks(struct seg_dist *d, float **mine, size_t nb, size_t n, flo
 		goto done;
 	for (size_t k = 0; k < have; k++)
 		value[k] = in + k * nseg;
-	fold(value, all, (int)have, 0, nseg);
+	fold(all, value, (int)have, 0, nseg, 1);
 	rc = d->gather(d, in, sum, nall);
 done:
 	free(value);
@@ -202,22 +312,12 @@ done:
 	return rc;
 }
 
-int seg_tree_sum(struct seg_dist *d, float **mine, size_t nb, size_t n, float *sum, int threads)
+int seg_tree_sum(struct seg_tree *t, float *sum)
 {
-	size_t lo = seg_share(nb, d->rank, d->size), hi = seg_share(nb, d->rank + 1, d->size);
-	struct node own[MAXNODE] = {{0, nb}}, *leaf = seg_alloc(hi - lo, sizeof *leaf);
-	if (!leaf)
-		return SEG_ENOMEM;
-	for (size_t i = lo; i < hi; i++)
-		leaf[i - lo] = (struct node){i, 1};
-	int nown = d->size > 1 ? nodes(lo, hi, own) : 1; /* alone: the whole tree at once */
-	struct local l = {mine, leaf, own, nown, lo, n};
-	int rc = seg_parallel(threads, (n + CHUNK - 1) / CHUNK, fold_chunk, &l);
-	free(leaf);
-	if (rc < 0)
-		return rc;
-	if (d->size > 1)
-		return fold_ranks(d, mine, nb, n, sum, own, nown);
-	memcpy(sum, mine[0], n * sizeof *sum);
-	return SEG_OK;
+	if (t->d->size > 1)
+		return fold_ranks(t, sum);
+	int rc = merge(t, t->node, t->value, t->depth, 1); /* alone: the whole tree */
+	if (rc == SEG_OK)
+		memcpy(sum, t->value[0], t->n * sizeof *sum);
+	return rc;
 }

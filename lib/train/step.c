@@ -12,6 +12,8 @@
  * over is computed again in the backward pass: the same bits, a third more work. */
 static const size_t KEPT_BYTES = (size_t)1 << 30;
 
+enum { SLICE = 16 }; /* gradients that exist at a time: or twice the threads */
+
 struct job {
 	struct trainer *r;
 	struct batch *b;
@@ -22,6 +24,7 @@ struct job {
 	int train;       /* a backward pass will follow */
 	int count;       /* predictions are counted */
 	int pass;
+	size_t first;    /* sample of a slice */
 	size_t npartial;
 	double *partial; /* of the own samples */
 	double *block;   /* of their ledgers */
@@ -71,7 +74,10 @@ int step_new(struct trainer *r)
 	r->thread = seg_alloc(t, sizeof *r->thread);
 	r->count = seg_alloc(t, sizeof *r->count);
 	r->team = seg_alloc(t, sizeof *r->team);
-	int rc = r->thread && r->count && r->team ? SEG_OK : SEG_ENOMEM;
+	for (r->slice = SLICE; r->slice < 2 * t; r->slice *= 2)
+		;
+	r->grad = seg_alloc(r->slice, sizeof *r->grad);
+	int rc = r->thread && r->count && r->team && r->grad ? seg_tree_new(&r->tree, r->d, r->n, r->run->threads) : SEG_ENOMEM;
 	for (size_t i = 0; rc == SEG_OK && i < t; i++)
 		rc = seg_confusion_new(&r->count[i], r->head.nclass, r->head.task == SEG_MULTILABEL);
 	return rc;
@@ -89,8 +95,9 @@ void step_free(struct trainer *r)
 	for (size_t i = 0; i < r->cap; i++) {
 		place_free(&r->kept[i]);
 		free(r->z[i]);
-		free(r->grad[i]);
 	}
+	for (size_t i = 0; i < r->ngrad; i++)
+		free(r->grad[i]);
 	for (int i = 0; i < r->run->threads; i++) {
 		if (r->thread)
 			place_free(&r->thread[i]);
@@ -101,6 +108,7 @@ void step_free(struct trainer *r)
 	free(r->z);
 	free(r->nz);
 	free(r->grad);
+	seg_tree_free(r->tree);
 	free(r->thread);
 	free(r->count);
 	free(r->team);
@@ -143,25 +151,21 @@ static int room(struct job *j)
 	if (b->mine > r->cap) {
 		if (grow(&r->kept, r->cap, b->mine, sizeof *r->kept) < 0 ||
 		    grow(&r->z, r->cap, b->mine, sizeof *r->z) < 0 ||
-		    grow(&r->nz, r->cap, b->mine, sizeof *r->nz) < 0 ||
-		    grow(&r->grad, r->cap, b->mine, sizeof *r->grad) < 0)
+		    grow(&r->nz, r->cap, b->mine, sizeof *r->nz) < 0)
 			return SEG_ENOMEM;
 		r->cap = b->mine;
 	}
-	size_t sum = 0;
+	size_t sum = 0, ranks = (size_t)r->d->size, most = ((size_t)r->run->micro + ranks - 1) / ranks;
 	j->nkept = 0;
 	for (size_t i = 0; j->train && i < b->mine; i++) {
 		sum += seg_acts_nbytes(r->net, b->item[i].l.h, b->item[i].l.w, 1);
-		if (sum > KEPT_BYTES)
+		if (most ? i == most : sum > KEPT_BYTES)
 			break;
 		j->nkept++;
 	}
-	for (size_t i = 0; j->train && i < b->mine; i++) {
-		if (!r->grad[i])
-			r->grad[i] = seg_alloc_aligned(r->n, sizeof **r->grad);
-		if (!r->grad[i])
+	for (; j->train && r->ngrad < r->slice && r->ngrad < b->mine; r->ngrad++)
+		if (!(r->grad[r->ngrad] = seg_alloc_aligned(r->n, sizeof **r->grad)))
 			return SEG_ENOMEM;
-	}
 	return teams(j);
 }
 
@@ -210,9 +214,10 @@ static int loss_one(void *arg, size_t i, int t)
 	return rc;
 }
 
-static int backward_one(void *arg, size_t i, int t)
+static int backward_one(void *arg, size_t k, int t)
 {
 	const struct job *j = arg;
+	size_t i = j->first + k;
 	struct trainer *r = j->r;
 	const struct seg_loss_sample *l = &j->b->item[i].l;
 	struct place *own = &r->thread[t];
@@ -223,13 +228,34 @@ static int backward_one(void *arg, size_t i, int t)
 		rc = !j->g->fused ? seg_loss_gradient(j->g->loss, j->state, l, own->dz)
 		    : seg_loss_gradient_pass(j->g->loss, j->state, l, own->dz, j->partial + i * j->npartial);
 	if (rc == SEG_OK)
-		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[i], team_of(j, t));
+		seg_net_backward(r->weights, place_of(j, i, t)->acts, own->grads, own->dz, r->grad[k], team_of(j, t));
 	return rc;
+}
+
+/* Gradients are added up slice by slice of the batch, so that there need not be as many as samples. */
+static int backward_all(struct job *j)
+{
+	struct trainer *r = j->r;
+	const struct batch *b = j->b;
+	int rc = seg_tree_start(r->tree, b->n);
+	for (size_t n; rc == SEG_OK && j->first < b->mine; j->first += n) {
+		n = r->slice - (b->at + j->first) % r->slice;
+		n = n < b->mine - j->first ? n : b->mine - j->first;
+		rc = seg_parallel(r->run->threads, n, backward_one, j);
+		if (rc == SEG_OK)
+			rc = seg_tree_add(r->tree, r->grad, n);
+	}
+	return rc;
+}
+
+static int loss_all(struct job *j)
+{
+	return seg_parallel(j->r->run->threads, j->b->mine, loss_one, j);
 }
 
 /* Work on the own samples, each of which gives `size` doubles in *mine; those of all ranks are
  * appended in the order of the samples. */
-static int each(struct job *j, int rc, int (*work)(void *, size_t, int), size_t n, double **mine, struct seg_buf *all)
+static int each(struct job *j, int rc, int (*work)(struct job *), size_t n, double **mine, struct seg_buf *all)
 {
 	struct seg_dist *d = j->r->d;
 	size_t *nbytes = seg_alloc((size_t)d->size, sizeof *nbytes), was = all->n, size = n * sizeof **mine;
@@ -237,7 +263,7 @@ static int each(struct job *j, int rc, int (*work)(void *, size_t, int), size_t 
 	if (rc == SEG_OK)
 		rc = nbytes && *mine ? seg_buf_need(all, j->b->n * size) : SEG_ENOMEM;
 	if (rc == SEG_OK)
-		rc = seg_parallel(j->r->run->threads, j->b->mine, work, j);
+		rc = work(j);
 	rc = seg_agree(d, rc);
 	for (int q = 0; rc == SEG_OK && q < d->size; q++)
 		nbytes[q] = size * (seg_share(j->b->n, q + 1, d->size) - seg_share(j->b->n, q, d->size));
@@ -253,7 +279,7 @@ static int each(struct job *j, int rc, int (*work)(void *, size_t, int), size_t 
 static int pass(struct job *j, int rc, struct seg_buf *all)
 {
 	j->npartial = seg_loss_npartial(j->g->loss, j->pass);
-	return each(j, rc, loss_one, j->npartial, &j->partial, all);
+	return each(j, rc, loss_all, j->npartial, &j->partial, all);
 }
 
 static int value_of(const struct job *j, double *value)
@@ -295,12 +321,17 @@ static int ledger_one(void *arg, size_t i, int t)
 	    j->block + i * seg_ledger_block(j->g->ledger), NULL);
 }
 
+static int ledger_all(struct job *j)
+{
+	return seg_parallel(j->r->run->threads, j->b->mine, ledger_one, j);
+}
+
 int step_ledger(struct trainer *r, struct goal *g, struct batch *b, double scale)
 {
 	struct job j = {.r = r, .b = b, .g = g, .state = g->state};
 	struct seg_buf all = {0};
 	size_t n = seg_ledger_block(g->ledger);
-	int rc = each(&j, SEG_OK, ledger_one, n, &j.block, &all);
+	int rc = each(&j, SEG_OK, ledger_all, n, &j.block, &all);
 	for (size_t i = 0; rc == SEG_OK && i < b->n; i++)
 		seg_ledger_add(g->ledger, (const double *)(const void *)all.data + i * n, scale);
 	free(all.data);
@@ -320,12 +351,12 @@ static int backward(struct job *j, double *value)
 	int pass = seg_loss_npass(j->g->loss, 1), rc = room(j);
 	if (!j->g->fused) {
 		if (rc == SEG_OK)
-			rc = seg_parallel(r->run->threads, j->b->mine, backward_one, j);
+			rc = backward_all(j);
 		return seg_agree(r->d, rc);
 	}
 	struct seg_buf all = {0};
 	j->npartial = seg_loss_npartial(j->g->loss, pass);
-	rc = each(j, rc, backward_one, j->npartial, &j->partial, &all);
+	rc = each(j, rc, backward_all, j->npartial, &j->partial, &all);
 	if (rc == SEG_OK)
 		rc = seg_loss_combine(j->g->loss, j->state, pass, (const double *)(const void *)all.data, j->b->n);
 	if (rc == SEG_OK)
@@ -342,7 +373,7 @@ int step_update(struct trainer *r, struct batch *b, double *value)
 	struct job j = {.r = r, .b = b, .g = &r->goal, .state = r->goal.state, .train = 1};
 	int rc = backward(&j, value);
 	if (rc == SEG_OK)
-		rc = seg_tree_sum(r->d, r->grad, b->n, r->n, r->sum, r->run->threads);
+		rc = seg_tree_sum(r->tree, r->sum);
 	if (rc < 0)
 		return rc;
 	/* the same sum on every rank: all see what one sees */

@@ -122,7 +122,10 @@ struct trainer {
 	struct place *kept, *thread;     /* of each own sample; of each thread */
 	struct seg_team **team;          /* nteam of them, of the first threads */
 	size_t nteam;
-	float **z, **grad;               /* of each own sample */
+	float **z;                       /* of each own sample */
+	float **grad;                    /* of each of a slice of them */
+	size_t slice, ngrad;             /* samples of a slice; vectors there are */
+	struct seg_tree *tree;           /* their sum */
 	size_t *nz;
 	size_t cap;
 	struct seg_confusion *count;     /* of each thread */

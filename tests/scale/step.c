@@ -106,14 +106,16 @@ int main(int argc, char **argv)
 	size_t b = seg_share(nb, d.rank + 1, d.size) - seg_share(nb, d.rank, d.size), ranks = (size_t)d.size;
 	double us_per_sample = 1e3 * atof(argv[4]), shared = atof(argv[5]);
 	double us = computing(b, threads, us_per_sample, shared);
-	/* every gradient of every rank in the same place: what they add up to is of no interest here, and
-	 * adding up the own ones is part of the time per sample */
-	float **grad = seg_alloc(b, sizeof *grad), *one = SMPI_SHARED_MALLOC(n * sizeof *one);
+	/* what the gradients add up to is of no interest here; adding up the own ones is part of the time per sample */
+	float *grad = seg_alloc_aligned(n, sizeof *grad);
+	struct seg_tree *tree;
+	must(seg_tree_new(&tree, &d, n, 1));
 	float *sum = SMPI_SHARED_MALLOC(n * sizeof *sum);
 	double *mine = seg_alloc(b * VALUE, sizeof *mine), *all = seg_alloc(nb * VALUE, sizeof *all);
 	size_t *nbytes = seg_alloc((size_t)d.size, sizeof *nbytes);
+	must(seg_tree_start(tree, nb));
 	for (size_t i = 0; i < b; i++)
-		grad[i] = one;
+		must(seg_tree_add(tree, &grad, 1));
 
 	must(d.barrier(&d));
 	double start = MPI_Wtime();
@@ -124,7 +126,7 @@ int main(int argc, char **argv)
 	usleep((unsigned)(us - us / 3));
 	partials(&d, nb, FUSED, mine, all, nbytes);
 	must(seg_agree(&d, SEG_OK));   /* backward, combined */
-	must(seg_tree_sum(&d, grad, nb, n, sum, 1));
+	must(seg_tree_sum(tree, sum));
 	double ms = 1e3 * (last(&d, nbytes) - start);
 	if (d.rank == 0)
 		printf("%d %zu %.3f %.3f\n", d.size, nb, ms, ms - computing((nb + ranks - 1) / ranks, threads, us_per_sample, shared) / 1e3);
