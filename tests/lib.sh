@@ -25,4 +25,6 @@ micrographs() {
 	for f in $(ls "$sem/images" | head -n "$1"); do ln -sf "$sem/images/$f" images; ln -sf "$sem/labels/$f" labels; done
 	seg-load --images images --labels labels --classes matrix,oxide,secondary,tertiary,crack
 }
+# the step that a checkpoint was written after
+step_of() { seg-info "$1" 2>/dev/null | sed -n 's/^checkpoint: .*"step":\([0-9]*\).*/\1/p'; }
 finish() { exit $bad; }

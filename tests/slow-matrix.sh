@@ -5,7 +5,6 @@
 micrographs 13 >s.seg
 args="--channels 4,8 --epochs 2 --batch 5 --norm instance --checkpoint $PWD/c.seg --log a.jsonl -o a.seg"
 both() { echo "$(seg-info --hash a.seg 2>&1 | cut -c1-16) $(tail -n +2 a.jsonl | sha256sum | cut -c1-16)"; }
-done_steps() { seg-info c.seg 2>/dev/null | sed -n 's/^checkpoint: .*"step":\([0-9]*\).*/\1/p'; }
 run() { # RANKS THREADS HOW args...
 	local np=$1 threads=$2 how=$3 from=; shift 3
 	[ "$how" = file ] && from="-i s.seg"
@@ -23,9 +22,9 @@ for np in 1 2 3 4 5 8; do
 			step=$((RANDOM % 5 + 1)) # of six: killed when its checkpoint is there
 			run $np $threads $how --checkpoint-every 0 &
 			pid=$!
-			until [ "$(done_steps)" -ge $step ] 2>/dev/null || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
+			until [ "$(step_of c.seg)" -ge $step ] 2>/dev/null || ! kill -0 $pid 2>/dev/null; do sleep 0.01; done
 			pkill -9 -f "seg-train .*--checkpoint $PWD/c.seg"; wait $pid 2>/dev/null
-			at=$(done_steps)
+			at=$(step_of c.seg)
 			run $np $threads $how --resume || no "resumed: $np ranks, $threads threads, $how" "$(cat err)"
 			is "$np ranks, $threads threads, $how, killed after step $at and resumed" "$(both)" "$want"
 		done

@@ -23,7 +23,7 @@ train() { # NP HOSTS args...: the daemons give up a link that is silent for 6 se
 }
 all="segh0 segh1 segh2 segh3"
 seg-synth -n 13 --size 64 >s.seg
-args="-i s.seg --channels 4,8 --batch 5 --epochs 40 -o m.seg"
+args="-i s.seg --channels 4,8 --batch 5 --epochs 80 -o m.seg"
 seg-train $args 2>/dev/null || no "one process"
 want=$(seg-info --hash m.seg | cut -c1-16); rm -f m.seg
 train 4 "$all" $args || no "four hosts" "$(cat err)"
@@ -33,9 +33,10 @@ is "what is wrong is said once" "$rc $(grep -c '^seg-train: ' err)" "2 1"
 
 # The third host is cut off while it trains.
 rm -f m.seg c.seg
-train 4 "$all" -i s.seg --channels 4,8 --batch 5 --epochs 40 -o m.seg --checkpoint "$PWD/c.seg" --checkpoint-every 0 &
+train 4 "$all" -i s.seg --channels 4,8 --batch 5 --epochs 80 -o m.seg --checkpoint "$PWD/c.seg" --checkpoint-every 0 &
 pid=$!
-until [ -e c.seg ] || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
+# not in its first moments: what mpirun itself sends then keeps its keepalive from working, for as long as TCP tries
+until [ "$(step_of c.seg)" -ge 20 ] 2>/dev/null || ! kill -0 $pid 2>/dev/null; do sleep 0.05; done
 start=$SECONDS
 ip link set segv2 down
 wait $pid; rc=$?

@@ -80,13 +80,13 @@ wait_for() {
 hash() { seg-info --hash "$1" 2>&1 | cut -c1-16; }
 seg-synth -n 13 --size 64 >s.seg
 args="-@ 1 -i s.seg --channels 4,8 --batch 5 --checkpoint-every 0"
-seg-train $args --epochs 60 --checkpoint c.seg -o m.seg 2>/dev/null; want=$(hash m.seg); rm -f m.seg c.seg
+seg-train $args --epochs 80 --checkpoint c.seg -o m.seg 2>/dev/null; want=$(hash m.seg); rm -f m.seg c.seg
 
-job() { # NAME LAUNCH sbatch-options: the job's number; it is under way when its first checkpoint is there
+job() { # NAME LAUNCH sbatch-options: the job's number; it is under way when it has done twenty steps
 	local name=$1 launch=$2; shift 2
-	LAUNCH=$launch sbatch --parsable -J "$name" "$@" "$TOP/pipelines/train.sbatch" $args --epochs 60 -o "$name.seg"
+	LAUNCH=$launch sbatch --parsable -J "$name" "$@" "$TOP/pipelines/train.sbatch" $args --epochs 80 -o "$name.seg"
 }
-under_way() { for i in $(seq 300); do [ -e "$1-$2-state.seg" ] && return 0; sleep 0.1; done; return 1; }
+under_way() { for i in $(seq 300); do [ "$(step_of "$1-$2-state.seg")" -ge 20 ] 2>/dev/null && return 0; sleep 0.1; done; return 1; }
 ends_well() { # NAME ID PATTERN: it was put back for that reason, and ends with the right model
 	wait_for "$2"
 	match "$1: put back" "$(cat "$1-$2.txt")" "$3"
