@@ -216,6 +216,14 @@ static void die_with_parent(void)
 #endif
 }
 
+/* A nap of a microsecond shall not take fifty. */
+static void nap_exactly(void)
+{
+#ifdef __linux__
+	prctl(PR_SET_TIMERSLACK, 1000);
+#endif
+}
+
 int seg_dist_open(struct seg_dist *d)
 {
 	int have;
@@ -223,6 +231,7 @@ int seg_dist_open(struct seg_dist *d)
 	if (!seg_dist_launched(NULL))
 		return SEG_OK;
 	die_with_parent();
+	nap_exactly();
 	check(MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &have), "start");
 	check(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN), "start");
 	check(MPI_Comm_rank(MPI_COMM_WORLD, &d->rank), "start");

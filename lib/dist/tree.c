@@ -145,6 +145,8 @@ struct seg_tree {
 	float *value[MAXNODE];
 	float **spare;             /* vectors that are free */
 	size_t nspare;
+	float *room;               /* what is sent and received */
+	size_t nroom;
 };
 
 int seg_tree_new(struct seg_tree **t, struct seg_dist *d, size_t n, int threads)
@@ -167,6 +169,7 @@ void seg_tree_free(struct seg_tree *t)
 	for (size_t i = 0; i < t->nspare; i++)
 		free(t->spare[i]);
 	free(t->spare);
+	free(t->room);
 	free(t);
 }
 
@@ -271,6 +274,16 @@ done:
 	return rc;
 }
 
+static int room_for(struct seg_tree *t, size_t floats)
+{
+	if (floats <= t->nroom)
+		return SEG_OK;
+	free(t->room);
+	t->room = seg_alloc_aligned(floats, sizeof *t->room);
+	t->nroom = t->room ? floats : 0;
+	return t->room ? SEG_OK : SEG_ENOMEM;
+}
+
 /* My nodes' segments to their owners, their trees, the segments back. */
 static int fold_ranks(struct seg_tree *t, float *sum)
 {
@@ -280,8 +293,8 @@ static int fold_ranks(struct seg_tree *t, float *sum)
 	size_t *nsend = seg_alloc(ranks, sizeof *nsend), *nrecv = seg_alloc(ranks, sizeof *nrecv);
 	size_t *nall = seg_alloc(ranks, sizeof *nall);
 	struct node *all = seg_alloc(ranks * MAXNODE, sizeof *all);
-	float *out = seg_alloc(nown * n, sizeof *out), *in = NULL, **value = NULL, *p = out;
-	int rc = nsend && nrecv && nall && all && out ? SEG_OK : SEG_ENOMEM;
+	float *out = NULL, *in = NULL, **value = NULL;
+	int rc = nsend && nrecv && nall && all ? SEG_OK : SEG_ENOMEM;
 	for (int q = 0; rc == SEG_OK && q < d->size; q++) {
 		size_t from = seg_share(n, q, d->size), count = seg_share(n, q + 1, d->size) - from;
 		int k = nodes(seg_share(nb, q, d->size), seg_share(nb, q + 1, d->size), all + have);
@@ -289,12 +302,20 @@ static int fold_ranks(struct seg_tree *t, float *sum)
 		nrecv[q] = (size_t)k * nseg * sizeof *in;
 		nall[q] = count * sizeof *sum;
 		have += (size_t)k;
+	}
+	size_t nout = nown > 1 ? nown * n : 0; /* of one node the segments lie one behind another already */
+	value = seg_alloc(have, sizeof *value);
+	if (rc == SEG_OK && (rc = value ? room_for(t, nout + have * nseg) : SEG_ENOMEM) == SEG_OK) {
+		out = nown == 1 ? t->value[0] : t->room;
+		in = t->room + nout;
+	}
+	float *p = out;
+	for (int q = 0; rc == SEG_OK && nout && q < d->size; q++) {
+		size_t from = seg_share(n, q, d->size), count = seg_share(n, q + 1, d->size) - from;
 		for (size_t i = 0; i < nown; i++, p += count)
 			memcpy(p, t->value[i] + from, count * sizeof *p);
 	}
-	in = seg_alloc(have * nseg, sizeof *in);
-	value = seg_alloc(have, sizeof *value);
-	rc = seg_agree(d, in && value ? rc : SEG_ENOMEM);
+	rc = seg_agree(d, rc);
 	if (rc < 0 || (rc = d->exchange(d, out, nsend, in, nrecv)) < 0)
 		goto done;
 	for (size_t k = 0; k < have; k++)
@@ -303,8 +324,6 @@ static int fold_ranks(struct seg_tree *t, float *sum)
 	rc = d->gather(d, in, sum, nall);
 done:
 	free(value);
-	free(in);
-	free(out);
 	free(all);
 	free(nall);
 	free(nrecv);
