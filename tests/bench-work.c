@@ -156,7 +156,7 @@ static void load_net(const char *model)
 static int forward_one(void *arg, size_t i, int t)
 {
 	(void)arg;
-	seg_net_forward(net.w, net.a[t], net.image[i], 1 / 255.f, net.z[i]);
+	seg_net_forward(net.w, net.a[t], net.image[i], 1 / 255.f, net.z[i], NULL);
 	return 0;
 }
 
