@@ -276,10 +276,10 @@ done:
 
 static int room_for(struct seg_tree *t, size_t floats)
 {
-	if (floats <= t->nroom)
+	if (t->room && floats <= t->nroom)
 		return SEG_OK;
 	free(t->room);
-	t->room = seg_alloc_aligned(floats, sizeof *t->room);
+	t->room = seg_alloc_aligned(floats + 1, sizeof *t->room); /* never NULL, of which nothing may be sent */
 	t->nroom = t->room ? floats : 0;
 	return t->room ? SEG_OK : SEG_ENOMEM;
 }
@@ -306,7 +306,8 @@ static int fold_ranks(struct seg_tree *t, float *sum)
 	size_t nout = nown > 1 ? nown * n : 0; /* of one node the segments lie one behind another already */
 	value = seg_alloc(have, sizeof *value);
 	if (rc == SEG_OK && (rc = value ? room_for(t, nout + have * nseg) : SEG_ENOMEM) == SEG_OK) {
-		out = nown == 1 ? t->value[0] : t->room;
+		/* nothing to send: not NULL, and not `in`, from which Open MPI would conclude an exchange in place */
+		out = nown == 0 ? sum : nown == 1 ? t->value[0] : t->room;
 		in = t->room + nout;
 	}
 	float *p = out;
