@@ -19,7 +19,8 @@ struct seg_dist {
 	int (*bcast)(struct seg_dist *d, void *p, size_t nbytes, int root);
 	/* Rank 0 sends block r (from all, blocks one after another) to rank r. */
 	int (*scatter)(struct seg_dist *d, const void *all, void *mine, const size_t *nbytes);
-	/* Everyone sends block q of its buffer to rank q: alltoallv in bytes. */
+	/* Everyone sends block q of its buffer to rank q: alltoallv in bytes.
+	 * send may be recv if this rank sends nothing. */
 	int (*exchange)(struct seg_dist *d, const void *send, const size_t *nsend, void *recv, const size_t *nrecv);
 	int (*barrier)(struct seg_dist *d);
 	/* End all ranks with this exit status after one line on stderr; does not return. */
@@ -37,6 +38,10 @@ int seg_dist_open(struct seg_dist *d);
 /* What the launcher's environment says, before and without MPI_Init: 1 if this is one of several
  * ranks.  *rank (may be NULL): its number, 0 if not launched. */
 int seg_dist_launched(int *rank);
+
+/* Collective: the blocks of nbytes of all ranks in rank order, the caller's to free.  Never NULL: without
+ * memory even for this all ranks are ended. */
+void *seg_gather_all(struct seg_dist *d, const void *mine, size_t nbytes);
 
 /* Collective: how many ranks run on this host. */
 int seg_dist_neighbours(struct seg_dist *d);

@@ -185,6 +185,8 @@ static int exchange(struct seg_dist *d, const void *send, const size_t *nsend, v
 {
 	int *s = layout(d, nsend, "exchange"), *r = layout(d, nrecv, "exchange");
 	MPI_Request q;
+	if (send == recv) /* Open MPI would take it for an exchange in place, and wait for ever */
+		send = s;
 	int rc = MPI_Ialltoallv(send, s, s + d->size, MPI_BYTE, recv, r, r + d->size, MPI_BYTE,
 	    MPI_COMM_WORLD, &q);
 	rc = wait_all(d, rc, &q, 1, "exchange");

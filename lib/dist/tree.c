@@ -21,24 +21,31 @@ size_t seg_share(size_t n, int r, int size)
 	return n / ranks * (size_t)r + n % ranks * (size_t)r / ranks; /* n * r would overflow */
 }
 
+void *seg_gather_all(struct seg_dist *d, const void *mine, size_t nbytes)
+{
+	size_t ranks = (size_t)d->size, *n = seg_alloc(ranks, sizeof *n);
+	char *all = seg_alloc(ranks, nbytes);
+	if (!n || !all)
+		d->abort(d, 1, "seg-train: out of memory");
+	for (size_t r = 0; r < ranks; r++)
+		n[r] = nbytes;
+	d->gather(d, mine, all, n);
+	free(n);
+	return all;
+}
+
 enum { HOST = 256 };
 
 int seg_dist_neighbours(struct seg_dist *d)
 {
-	size_t ranks = (size_t)d->size, *nbytes = seg_alloc(ranks, sizeof *nbytes);
-	char mine[HOST] = "", *all = seg_alloc(ranks, HOST);
+	char mine[HOST] = "";
 	int n = 0;
 	gethostname(mine, sizeof mine - 1);
-	if (seg_agree(d, nbytes && all ? SEG_OK : SEG_ENOMEM) == SEG_OK) {
-		for (size_t r = 0; r < ranks; r++)
-			nbytes[r] = HOST;
-		d->gather(d, mine, all, nbytes);
-		for (size_t r = 0; r < ranks; r++)
-			n += !strcmp(mine, all + r * HOST);
-	}
+	char *all = seg_gather_all(d, mine, HOST);
+	for (int r = 0; r < d->size; r++)
+		n += !strcmp(mine, all + (size_t)r * HOST);
 	free(all);
-	free(nbytes);
-	return n > 0 ? n : 1;
+	return n;
 }
 
 struct blame {
@@ -50,49 +57,27 @@ int seg_agree(struct seg_dist *d, int code)
 {
 	if (d->size == 1)
 		return code;
-	size_t ranks = (size_t)d->size;
-	int *codes = seg_alloc(ranks, sizeof *codes), rc = SEG_ENOMEM;
-	size_t *nbytes = seg_alloc(ranks, sizeof *nbytes);
-	if (!codes || !nbytes)
-		goto done;
-	for (size_t r = 0; r < ranks; r++)
-		nbytes[r] = sizeof *codes;
-	rc = d->gather(d, &code, codes, nbytes);
-	if (rc < 0)
-		goto done;
-	int r = 0;
+	int *codes = seg_gather_all(d, &code, sizeof code), r = 0;
 	while (r < d->size && codes[r] >= 0)
 		r++;
-	if (r == d->size)
-		goto done;
-	struct blame b = {.code = codes[r]};
+	struct blame b = {.code = r < d->size ? codes[r] : SEG_OK};
+	free(codes);
+	if (b.code == SEG_OK)
+		return SEG_OK;
 	if (r == d->rank) {
 		char host[HOST] = "?";
 		gethostname(host, sizeof host - 1);
 		snprintf(b.reason, sizeof b.reason, "rank %d on %s: %s", r, host, seg_reason());
 	}
-	rc = d->bcast(d, &b, sizeof b, r);
-	if (rc == SEG_OK)
-		rc = seg_fail(b.code, "%s", b.reason);
-done:
-	free(nbytes);
-	free(codes);
-	return rc;
+	int rc = d->bcast(d, &b, sizeof b, r);
+	return rc < 0 ? rc : seg_fail(b.code, "%s", b.reason);
 }
 
 int seg_any(struct seg_dist *d, int bits)
 {
-	size_t ranks = (size_t)d->size;
-	int *all = seg_alloc(ranks, sizeof *all), any = bits;
-	size_t *nbytes = seg_alloc(ranks, sizeof *nbytes);
-	if (!all || !nbytes)
-		d->abort(d, 1, "seg-train: out of memory");
-	for (size_t r = 0; r < ranks; r++)
-		nbytes[r] = sizeof *all;
-	if (d->gather(d, &bits, all, nbytes) == SEG_OK)
-		for (size_t r = 0; r < ranks; r++)
-			any |= all[r];
-	free(nbytes);
+	int *all = seg_gather_all(d, &bits, sizeof bits), any = 0;
+	for (int r = 0; r < d->size; r++)
+		any |= all[r];
 	free(all);
 	return any;
 }
@@ -306,8 +291,7 @@ static int fold_ranks(struct seg_tree *t, float *sum)
 	size_t nout = nown > 1 ? nown * n : 0; /* of one node the segments lie one behind another already */
 	value = seg_alloc(have, sizeof *value);
 	if (rc == SEG_OK && (rc = value ? room_for(t, nout + have * nseg) : SEG_ENOMEM) == SEG_OK) {
-		/* nothing to send: not NULL, and not `in`, from which Open MPI would conclude an exchange in place */
-		out = nown == 0 ? sum : nown == 1 ? t->value[0] : t->room;
+		out = nown == 1 ? t->value[0] : t->room;
 		in = t->room + nout;
 	}
 	float *p = out;

@@ -88,26 +88,18 @@ int tally_clear(struct trainer *r)
 }
 
 /* What ranks waited for since the epoch began. */
-static int waits(struct trainer *r, double input, double others, struct seg_epoch *e)
+static void waits(const struct trainer *r, double input, double others, struct seg_epoch *e)
 {
-	size_t ranks = (size_t)r->d->size, *nbytes = seg_alloc(ranks, sizeof *nbytes);
-	double mine[2] = {feed_waited(r->feed) - input, r->d->waited - others}, *all = seg_alloc(ranks, sizeof mine);
-	int rc = seg_agree(r->d, nbytes && all ? SEG_OK : SEG_ENOMEM);
-	for (size_t q = 0; rc == SEG_OK && q < ranks; q++)
-		nbytes[q] = sizeof mine;
-	if (rc == SEG_OK)
-		rc = r->d->gather(r->d, mine, all, nbytes);
+	double mine[2] = {feed_waited(r->feed) - input, r->d->waited - others}, *all = seg_gather_all(r->d, mine, sizeof mine);
 	e->ranks = r->d->size;
 	e->least = 1;
-	for (size_t q = 0; rc == SEG_OK && q < ranks; q++) {
+	for (int q = 0; q < e->ranks; q++) {
 		double in = all[2 * q] / e->seconds, other = all[2 * q + 1] / e->seconds;
 		e->input = in > e->input ? in : e->input;
 		e->least = other < e->least ? other : e->least;
 		e->most = other > e->most ? other : e->most;
 	}
 	free(all);
-	free(nbytes);
-	return rc;
 }
 
 int epoch_run(struct trainer *r)
@@ -138,8 +130,8 @@ int epoch_run(struct trainer *r)
 		goto done;
 	e.seconds = seg_seconds() - start;
 	log_epoch(r->log, &e);
-	if ((rc = waits(r, input, others, &e)) == SEG_OK)
-		rc = seg_agree(r->d, log_check(r->log));
+	waits(r, input, others, &e);
+	rc = seg_agree(r->d, log_check(r->log));
 	if (rc == SEG_OK && r->d->rank == 0 && r->run->epoch)
 		r->run->epoch(r->run->arg, &e);
 	if (rc == SEG_OK)
