@@ -13,8 +13,8 @@
 #include "seg/train.h"
 
 enum {
-	ACCUMULATE = CMD_LONG, BATCH, CACHE, CHANNELS, CHECKPOINT, CHECKPOINT_EVERY, EPOCHS, FORCE, FROM, HEAD, INIT, LOG, LR, MAX_STEPS, MICRO_BATCH, MOMENTUM, EPSILON,
-	NO_SHUFFLE, NORM, OPTIMIZER, PROGRESS, RANGE, RESUME, SEED, TIMEOUT
+	ACCUMULATE = CMD_LONG, BATCH, CACHE, CHANNELS, CHECKPOINT, CHECKPOINT_EVERY, EPOCHS, FORCE, FROM, HEAD, INIT, LOG, LR,
+	MAX_STEPS, MICRO_BATCH, MOMENTUM, EPSILON, NO_SHUFFLE, NORM, OPTIMIZER, PROGRESS, RANGE, RESUME, SEED, TIMEOUT
 };
 
 static const struct cmd_opt options[] = {
@@ -52,7 +52,8 @@ static const struct cmd_opt options[] = {
 };
 static const struct cmd self = {"seg-train",
 	"-o MODEL [-@ N] [-i FILE] [-l LOSS] [-v FILE] [--accumulate A] [--batch B] [--cache BYTES] [--channels LIST] "
-	"[--checkpoint FILE] [--checkpoint-every MIN] [--epochs E] [--epsilon E] [--force] [--from MODEL] [--head NAME] [--init NAME] [--log FILE] [--lr RATE] [--max-steps N] [--micro-batch M] "
+	"[--checkpoint FILE] [--checkpoint-every MIN] [--epochs E] [--epsilon E] [--force] [--from MODEL] [--head NAME] "
+	"[--init NAME] [--log FILE] [--lr RATE] [--max-steps N] [--micro-batch M] "
 	"[--momentum M] [--no-shuffle] [--norm NAME] [--optimizer NAME] [--progress] [--range R] [--resume] [--seed S] [--timeout MIN]",
 	"train a U-Net on a stream", options};
 

@@ -2,7 +2,7 @@
 # ranks: every time the model and the log of the run that was left alone.  N kills (100); SEG_DATA's
 # micrographs if they are there, else scenes.
 . "$SEG_TESTS/lib.sh"
-[ "${MPI:-yes}" = no ] && { skip "kills" "built without MPI"; finish; }
+[ "${MPI:-yes}" != yes ] && { skip "kills" "not built with Open MPI"; finish; }
 N=${N:-100}
 micrographs 13 >s.seg
 set -- --channels 4,8 --epochs 2 --batch 5 --checkpoint "$PWD/c.seg" --checkpoint-every 0 --resume --log a.jsonl -o a.seg

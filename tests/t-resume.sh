@@ -25,7 +25,7 @@ for k in 1 2 3 4 8 9; do
 	is "after step $k" "$(both a)" "$want"
 done
 match "it says so" "$(cat a.err)" '^resumed +after step 9$'
-if [ "${MPI:-yes}" != no ]; then
+if [ "${MPI:-yes}" = yes ]; then
 	for np in "2 3" "3 1" "1 5"; do
 		rm -f c.seg
 		ranks "${np% *}" a --checkpoint c.seg --max-steps 5
@@ -65,7 +65,7 @@ is "USR1: status" $rc 99
 match "USR1: what it says" "$(tail -n 1 a.err)" '^seg-train: c.seg: checkpoint after step [0-9]+; run again with --resume to go on$'
 [ -e a.seg ] && no "USR1: no model" || ok "USR1: no model"
 is "USR1: the checkpoint is whole" "$(seg-info c.seg >/dev/null 2>&1; echo $?)" 0
-if [ "${MPI:-yes}" != no ]; then
+if [ "${MPI:-yes}" = yes ]; then
 	rm -f c.seg
 	timeout -k 5 60 mpirun -q -np 2 seg-train -i s.seg --epochs 100000 --channels 4,8 --batch 5 -o a.seg --checkpoint c.seg 2>a.err &
 	pid=$!
