@@ -80,7 +80,7 @@ endif
 # pkg-config is asked anew.
 ifneq ($(READY),yes)
 ifneq ($(filter-out clean deps,$(or $(MAKECMDGOALS),all)),)
-all test check check-all demo conformance bench install: deps
+all test check check-all demo conformance bench: deps
 	@$(MAKE) --no-print-directory $@
 else
 all:

@@ -80,19 +80,23 @@ wait_for() {
 hash() { seg-info --hash "$1" 2>&1 | cut -c1-16; }
 seg-synth -n 13 --size 64 >s.seg
 args="-@ 1 -i s.seg --channels 4,8 --batch 5 --checkpoint-every 0"
-seg-train $args --epochs 80 --checkpoint c.seg -o m.seg 2>/dev/null; want=$(hash m.seg); rm -f m.seg c.seg
+seg-train $args --epochs 200 --checkpoint c.seg -o m.seg 2>/dev/null; want=$(hash m.seg); rm -f m.seg c.seg
 
 job() { # NAME LAUNCH sbatch-options: the job's number; it is under way when it has done twenty steps
 	local name=$1 launch=$2; shift 2
-	LAUNCH=$launch sbatch --parsable -J "$name" "$@" "$TOP/pipelines/train.sbatch" $args --epochs 80 -o "$name.seg"
+	LAUNCH=$launch sbatch --parsable -J "$name" "$@" "$TOP/pipelines/train.sbatch" $args --epochs 200 -o "$name.seg"
 }
-under_way() { for i in $(seq 300); do [ "$(step_of "$1-$2-state.seg")" -ge 20 ] 2>/dev/null && return 0; sleep 0.1; done; return 1; }
+under_way() { # NAME ID
+	for i in $(seq 300); do [ "$(step_of "$1-$2-state.seg")" -ge 20 ] 2>/dev/null && return 0; sleep 0.1; done
+	no "$1: under way" "$(state "$2"), no checkpoint after 30 s"; return 1
+}
 ends_well() { # NAME ID PATTERN: it was put back for that reason, and ends with the right model
+	local before=$bad; bad=0
 	wait_for "$2"
-	match "$1: put back" "$(cat "$1-$2.txt")" "$3"
-	match "$1: resumed" "$(cat "$1-$2.txt")" '^resumed +after step'
+	match "$1: put back" "$(grep '^status\|NODE FAIL' "$1-$2.txt")" "$3"
+	match "$1: resumed" "$(grep '^resumed' "$1-$2.txt")" '^resumed +after step'
 	is "$1: ends with the model of one process" "$(state "$2") $(hash "$1.seg")" "COMPLETED $want"
-	[ "$bad" = 0 ] || grep -v '^ ' "$1-$2.txt" | tail -n 30 | sed 's/^/# /'
+	[ "$bad" = 0 ] && bad=$before || grep -v '^ ' "$1-$2.txt" | cut -c1-150 | sed 's/^/# /' | tail -n 20
 }
 for launch in mpirun srun; do
 	id=$(job $launch-asked $launch -N 4 -n 4) && under_way $launch-asked "$id" && scancel --batch --signal=USR1 "$id"
