@@ -1,6 +1,6 @@
 /* Speed of the network: bench-net [SIDE [BATCH [THREADS [REPEATS]]]].  Time per sample on one
  * thread and on a team of all, each 3x3 kernel, and a training step, beside the multiply-adds this machine manages in the
- * same minutes.  Minima over the repetitions. */
+ * same minutes; work is counted as the multiply-adds of direct convolutions, whatever is done instead.  Minima over the repetitions. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,8 +99,9 @@ static void layers(double top)
 	static const size_t shape[][3] = {{3, 8, 1}, {8, 8, 1}, {16, 8, 1}, {8, 16, 2}, {16, 16, 2}, {32, 16, 2},
 		{16, 32, 4}, {32, 32, 4}, {64, 32, 4}, {32, 64, 8}, {64, 64, 8}, {128, 64, 8}, {64, 128, 16},
 		{128, 128, 16}};
-	double sum[3] = {0}, work = 0, back_work = 0;
-	printf("%-16s %10s %10s %10s   (GFLOP/s, share of the peak)\n", "3x3", "forward", "data", "weights");
+	double sum[6] = {0}, work = 0, back_work = 0;
+	printf("%-16s %32s %32s\n%-16s %10s %10s %10s %10s %10s %10s\n", "", "direct", "Winograd", "GFLOP/s", "forward", "data",
+	    "weights", "forward", "data", "weights");
 	for (size_t q = 0; q < sizeof shape / sizeof *shape; q++) {
 		size_t in = shape[q][0], out = shape[q][1], n = side / shape[q][2], taps = 9 * in;
 		struct seg_grid g;
@@ -108,6 +109,7 @@ static void layers(double top)
 		size_t big = in > out ? in : out, floats = seg_grid_floats(&g, seg_blocks(big));
 		float *x = seg_alloc_aligned(floats, 4), *y = seg_alloc_aligned(floats, 4);
 		float *w = seg_alloc_aligned(9 * seg_blocks(big) * seg_blocks(big), 4);
+		float *u = seg_alloc_aligned(18 * seg_blocks(big) * seg_blocks(big), 4);
 		float *bias = seg_alloc_aligned(seg_blocks(big), 4);
 		ptrdiff_t *tap = seg_alloc(9 * big, sizeof *tap);
 		for (size_t k = 0; k < 9 * big; k++)
@@ -117,7 +119,7 @@ static void layers(double top)
 			for (size_t i = 0; i < n; i++)
 				for (size_t j = 0; j < n; j++)
 					x[g.lead + c * g.plane + i * g.row + j] = (float)((i * 7 + j * 3 + c) % 13) - 6;
-		double best[3] = {0}, gflop = 2e-9 * (double)(n * n * taps * out);
+		double best[6] = {0}, gflop = 2e-9 * (double)(n * n * taps * out);
 		struct seg_conv fwd = {&g, seg_blocks(out), taps, taps, tap};
 		struct seg_conv bwd = {&g, seg_blocks(in), 9 * out, 9 * out, tap};
 		for (int r = 0; r < 3 * repeats; r++) {
@@ -130,24 +132,36 @@ static void layers(double top)
 			t = now();
 			net->kernels->wgrad(&fwd, x + g.lead, x + g.lead, w, bias, SEG_ALONE);
 			keep(&best[2], now() - t);
+			t = now();
+			net->kernels->winograd(&fwd, x + g.lead, u, bias, SEG_RELU, NULL, y + g.lead, SEG_ALONE);
+			keep(&best[3], now() - t);
+			t = now();
+			net->kernels->winograd(&bwd, x + g.lead, u, NULL, SEG_MASK, x + g.lead, y + g.lead, SEG_ALONE);
+			keep(&best[4], now() - t);
+			t = now();
+			net->kernels->winograd_gradient(&fwd, x + g.lead, x + g.lead, w, bias, SEG_ALONE);
+			keep(&best[5], now() - t);
 			memset(w, 0, 9 * seg_blocks(big) * seg_blocks(big) * sizeof *w);
 		}
 		printf("%4zu ->%4zu @%-4zu", in, out, n);
-		for (int d = 0; d < 3; d++) {
+		for (int d = 0; d < 6; d++) {
 			printf(" %6.1f %2.0f%%", gflop / best[d], 100 * gflop * 1e9 / best[d] / top);
-			sum[d] += q == 0 && d == 1 ? 0 : best[d];
+			sum[d] += q == 0 && (d == 1 || d == 4) ? 0 : best[d];
 		}
 		printf("\n");
 		work += gflop;
 		back_work += q ? gflop : 0;
 		free(tap);
 		free(bias);
+		free(u);
 		free(w);
 		free(y);
 		free(x);
 	}
-	printf("all, ms:         %6.2f %2.0f%% %6.2f %2.0f%% %6.2f %2.0f%%\n", sum[0] * 1e3, 100e9 * work / sum[0] / top,
-	    sum[1] * 1e3, 100e9 * back_work / sum[1] / top, sum[2] * 1e3, 100e9 * work / sum[2] / top);
+	printf("all, ms:        ");
+	for (int d = 0; d < 6; d++)
+		printf(" %6.2f %2.0f%%", sum[d] * 1e3, 100e9 * (d % 3 == 1 ? back_work : work) / sum[d] / top);
+	printf("\n");
 }
 
 int main(int argc, char **argv)

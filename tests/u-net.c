@@ -349,6 +349,8 @@ static const struct shape {
 	{{.cin = 2, .nclass = 3, .nstage = 2, .channels = {3, 5}}, 2, 34},
 	{{.cin = 4, .nclass = 9, .nstage = 3, .channels = {7, 17, 9}}, 20, 4},
 	{{.cin = 5, .nclass = 17, .nstage = 2, .channels = {31, 16}}, 6, 18},
+	{{.cin = 2, .nclass = 3, .nstage = 2, .channels = {33, 70}}, 6, 10},
+	{{.cin = 1, .nclass = 2, .nstage = 2, .channels = {4, 9}}, 10, 450},
 	{{.cin = 3, .nclass = 2, .nstage = 3, .channels = {4, 8, 12}, .norm = SEG_NORM_INSTANCE}, 16, 12},
 	{{.cin = 1, .nclass = 4, .nstage = 2, .channels = {6, 9}, .norm = SEG_NORM_GROUP, .groups = 3}, 10, 14},
 };

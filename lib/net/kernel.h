@@ -62,9 +62,18 @@ struct seg_kernels {
 	void (*conv)(const struct seg_conv *c, const float *in, const float *w, const float *bias,
 	    enum seg_epilogue epilogue, const float *mask, float *out, struct seg_part me);
 
+	/* The same for the nine taps of a 3x3 filter of each input, by fewer multiplications; u: of
+	 * winograd_weights. */
+	void (*winograd)(const struct seg_conv *c, const float *in, const float *u, const float *bias,
+	    enum seg_epilogue epilogue, const float *mask, float *out, struct seg_part me);
+	/* w[cout/8][9 cin][8] -> u[cout/8][18 cin][8].  turned: the filters are applied turned about. */
+	void (*winograd_weights)(size_t cout, size_t cin, int turned, const float *w, float *u);
+
 	/* dw[o][k] += sum over i of dy[o][i] in[tap[k] + i], ntap a multiple of 3; nothing is added
 	 * to the padding.  db[o] += sum over i of dy[o][i]. */
 	void (*wgrad)(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
+	    struct seg_part me);
+	void (*winograd_gradient)(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
 	    struct seg_part me);
 
 	/* Largest of each 2x2, c planes; h and w even. */
@@ -91,6 +100,14 @@ struct seg_kernels {
 	void (*norm_back)(const struct seg_grid *g, size_t c, const float *x, const float *gamma,
 	    const double stat[2], float *d, float *dgamma, float *dbeta);
 };
+
+#define SEG_WINOGRAD(isa) \
+	void seg_winograd_##isa(const struct seg_conv *, const float *, const float *, const float *, enum seg_epilogue, \
+	    const float *, float *, struct seg_part); \
+	void seg_winograd_weights_##isa(size_t, size_t, int, const float *, float *); \
+	void seg_winograd_gradient_##isa(const struct seg_conv *, const float *, const float *, float *, float *, \
+	    struct seg_part);
+SEG_WINOGRAD(plain) SEG_WINOGRAD(avx2) SEG_WINOGRAD(avx512)
 
 extern const struct seg_kernels seg_kernels_reference, seg_kernels_plain, seg_kernels_avx2,
     seg_kernels_avx512;

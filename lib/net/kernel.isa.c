@@ -2,62 +2,16 @@
  *
  * The same bits everywhere: a convolution's output is one chain of multiply-adds in the order of
  * its taps, whatever the blocking; a sum over positions has 16 partial sums ("lanes": position i
- * belongs to lane i mod 16) for every register width, folded in one order; the rest is elementwise.
- * Only the multiply-adds of these two differ between machines with FMA and without.
+ * belongs to lane i mod 16) for every register width, folded in one order (dots.h); the rest is
+ * elementwise.  Only the multiply-adds of these two differ between machines with FMA and without.
  *
  * What makes it fast: 24 (12) accumulators stay in registers, so that each value loaded is used 3 or
- * 8 (4) times.  KEEP is needed because a compiler would rather repeat the memory operand. */
+ * 8 (4) times. */
 #include <string.h>
 
 #include "lib/net/kernel.h"
+#include "lib/net/dots.h"
 #include "seg/math.h"
-
-#if defined SEG_ISA_avx512
-#include <immintrin.h>
-typedef __m512 V;
-enum { VL = 16, CB = 8, XV = 3 };
-#define LOAD(p) _mm512_loadu_ps(p)
-#define STORE(p, v) _mm512_storeu_ps(p, v)
-#define SPLAT(s) _mm512_set1_ps(s)
-#define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define RELU(v) _mm512_max_ps(_mm512_setzero_ps(), v) /* of two zeros, and of a NaN: the second */
-#define WHERE_POSITIVE(m, v) _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(m, _mm512_setzero_ps(), _CMP_GT_OQ), v)
-#define KEEP(v) __asm__("" : "+v"(v))
-#elif defined SEG_ISA_avx2
-#include <immintrin.h>
-typedef __m256 V;
-enum { VL = 8, CB = 4, XV = 3 };
-#define LOAD(p) _mm256_loadu_ps(p)
-#define STORE(p, v) _mm256_storeu_ps(p, v)
-#define SPLAT(s) _mm256_set1_ps(s)
-#define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define RELU(v) _mm256_max_ps(_mm256_setzero_ps(), v)
-#define WHERE_POSITIVE(m, v) _mm256_and_ps(_mm256_cmp_ps(m, _mm256_setzero_ps(), _CMP_GT_OQ), v)
-#define KEEP(v) __asm__("" : "+v"(v))
-#else /* 128 bits in the compilers' common vector language */
-typedef float V __attribute__((vector_size(16)));
-typedef int VI __attribute__((vector_size(16)));
-typedef float VU __attribute__((vector_size(16), aligned(4), may_alias));
-enum { VL = 4, CB = 4, XV = 3 };
-#define LOAD(p) (*(const VU *)(p))
-#define STORE(p, v) (*(VU *)(p) = (v))
-#define SPLAT(s) ((V){s, s, s, s})
-#define FMA(a, b, c) ((a) * (b) + (c))
-#define RELU(v) ((V)((VI)(v) & ~((v) < 0)))
-#define WHERE_POSITIVE(m, v) ((V)((VI)(v) & ((m) > 0)))
-#define KEEP(v) (void)0
-#define DOTS static __attribute__((noinline)) /* gcc runs out of registers with those of the caller */
-#endif
-
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-#define INLINE static inline __attribute__((always_inline))
-#ifndef DOTS
-#define DOTS INLINE
-#endif
 
 /* -- convolution --------------------------------------------------------------------------------- */
 
@@ -131,77 +85,6 @@ static void conv(const struct seg_conv *c, const float *in, const float *w, cons
 /* -- gradient of weights --------------------------------------------------------------------------- */
 
 enum { CHUNK = 1024 }; /* positions: 8 planes of that fill half of a first-level cache */
-
-/* Sum of lanes: i with i + 8, then + 4, + 2, + 1. */
-INLINE float fold(float *f)
-{
-	UNROLL for (int m = SEG_LANES / 2; m; m /= 2)
-		UNROLL for (int i = 0; i < m; i++)
-			f[i] += f[i + m];
-	return f[0];
-}
-
-/* dw[o] += sum of lanes l[o][j], for four o. */
-INLINE void fold_four(float (*l)[3][SEG_LANES], int j, float *dw)
-{
-#ifdef __AVX2__
-	__m128 s[4];
-	UNROLL for (int o = 0; o < 4; o++) {
-		__m256 v = _mm256_add_ps(_mm256_loadu_ps(l[o][j]), _mm256_loadu_ps(l[o][j] + 8));
-		s[o] = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-	}
-	/* the four are turned about: lanes 0, 1 with 2, 3; then 0 with 1 */
-	__m128 a = _mm_add_ps(_mm_shuffle_ps(s[0], s[1], 0x44), _mm_shuffle_ps(s[0], s[1], 0xee));
-	__m128 b = _mm_add_ps(_mm_shuffle_ps(s[2], s[3], 0x44), _mm_shuffle_ps(s[2], s[3], 0xee));
-	a = _mm_add_ps(_mm_shuffle_ps(a, b, 0x88), _mm_shuffle_ps(a, b, 0xdd));
-	_mm_storeu_ps(dw, _mm_add_ps(_mm_loadu_ps(dw), a));
-#else
-	for (int o = 0; o < 4; o++)
-		dw[o] += fold(l[o][j]);
-#endif
-}
-
-/* dw[8 j + o] += dot product of dy's plane o and x[j] over n positions, for CB planes and 3 taps.
- * Where registers are narrower than 16 lanes, each part of the lanes takes a turn.  The next chunk
- * of two planes, at `next`, is called in meanwhile: so many streams are beyond what a processor foresees. */
-DOTS void dots(const float *dy, size_t plane, const float *const x[3], size_t n, const float *const next[2], float *dw)
-{
-	float lanes[CB][3][SEG_LANES];
-	UNROLL for (int part = 0; part < SEG_LANES; part += VL) {
-		V a[CB][3];
-		UNROLL for (int o = 0; o < CB; o++)
-			UNROLL for (int j = 0; j < 3; j++)
-				a[o][j] = SPLAT(0.f);
-		for (size_t i = (size_t)part; i < n; i += SEG_LANES) {
-			V p[3];
-			__builtin_prefetch(next[0] + i, 0, 3);
-			__builtin_prefetch(next[1] + i, 0, 3);
-			UNROLL for (int j = 0; j < 3; j++)
-				p[j] = LOAD(x[j] + i);
-			UNROLL for (int o = 0; o < CB; o++) {
-				V d = LOAD(dy + (size_t)o * plane + i);
-				KEEP(d);
-				UNROLL for (int j = 0; j < 3; j++)
-					a[o][j] = FMA(d, p[j], a[o][j]);
-			}
-		}
-		UNROLL for (int o = 0; o < CB; o++)
-			UNROLL for (int j = 0; j < 3; j++)
-				STORE(lanes[o][j] + part, a[o][j]);
-	}
-	UNROLL for (int j = 0; j < 3; j++)
-		UNROLL for (int o = 0; o < CB; o += 4)
-			fold_four(lanes + o, j, dw + SEG_BLOCK * j + o);
-}
-
-INLINE float sum(const float *d, size_t n)
-{
-	float lanes[SEG_LANES] = {0};
-	for (size_t i = 0; i < n; i += SEG_LANES)
-		UNROLL for (int l = 0; l < SEG_LANES; l++)
-			lanes[l] += d[i + (size_t)l];
-	return fold(lanes);
-}
 
 /* Divided into three taps of CB outputs each; with the first three goes what is summed for db. */
 static void wgrad(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
@@ -398,5 +281,6 @@ static void norm_back(const struct seg_grid *g, size_t c, const float *x, const 
 	}
 }
 
-const struct seg_kernels SEG_ISA_NAME(seg_kernels) = {conv, wgrad, pool, unpool, spread, gather, norm,
+const struct seg_kernels SEG_ISA_NAME(seg_kernels) = {conv, SEG_ISA_NAME(seg_winograd),
+	SEG_ISA_NAME(seg_winograd_weights), wgrad, SEG_ISA_NAME(seg_winograd_gradient), pool, unpool, spread, gather, norm,
 	norm_back};

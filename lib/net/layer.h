@@ -22,6 +22,7 @@ struct layer {
 	size_t kernel, bias, gamma, beta;
 	/* and in the copies made for the kernels: weights of the way back, bias for nout outputs */
 	size_t back, bias_out;
+	size_t sums, sums_back; /* of 3x3 layers: for winograd */
 };
 
 struct seg_net {

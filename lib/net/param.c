@@ -52,6 +52,10 @@ static void add_layer(struct seg_net *n, enum layer_kind kind, int stage, size_t
 		l->beta = take(&n->npacked, seg_blocks(cout));
 	}
 	l->back = take(&n->nprepared, l->planes * l->nout * l->filter);
+	if (kind == CONV3) {
+		l->sums = take(&n->nprepared, seg_blocks(cout) * 18 * cin);
+		l->sums_back = take(&n->nprepared, l->planes * 18 * cout);
+	}
 	l->bias_out = take(&n->nprepared, seg_blocks(l->nout));
 }
 

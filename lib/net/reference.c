@@ -46,6 +46,12 @@ static void conv(const struct seg_conv *c, const float *in, const float *w, cons
 	}
 }
 
+static void keep_weights(size_t cout, size_t cin, int turned, const float *w, float *u)
+{
+	(void)turned; /* the taps say how */
+	memcpy(u, w, cout * 9 * cin * sizeof *u);
+}
+
 static void wgrad(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
     struct seg_part me)
 {
@@ -173,5 +179,5 @@ static void norm_back(const struct seg_grid *g, size_t c, const float *x, const 
 			}
 }
 
-const struct seg_kernels seg_kernels_reference = {conv, wgrad, pool, unpool, spread, gather, norm,
-	norm_back};
+const struct seg_kernels seg_kernels_reference = {conv, conv, keep_weights, wgrad, wgrad, pool, unpool, spread,
+	gather, norm, norm_back};

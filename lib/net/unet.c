@@ -60,6 +60,10 @@ void seg_weights_set(struct seg_weights *w, const float *packed)
 	memcpy(w->packed, packed, net->npacked * sizeof *packed);
 	for (const struct layer *l = net->layer; l < net->layer + net->nlayer; l++) {
 		transpose(l, packed + l->kernel, w->prepared + l->back);
+		if (l->kind == CONV3) {
+			net->kernels->winograd_weights(seg_blocks(l->cout), l->cin, 0, packed + l->kernel, w->prepared + l->sums);
+			net->kernels->winograd_weights(l->planes, l->cout, 1, w->prepared + l->back, w->prepared + l->sums_back);
+		}
 		for (size_t o = 0; o < l->nout; o++)
 			w->prepared[l->bias_out + o] = packed[l->bias + (l->kind == UP ? o / 4 : o)];
 	}
@@ -354,8 +358,12 @@ static void linear(const struct pass *p, const struct layer *l, enum seg_epilogu
     float *y, struct seg_part me)
 {
 	const struct seg_weights *w = p->w;
-	w->net->kernels->conv(&p->a->forward[l - w->net->layer], x, w->packed + l->kernel,
-	    w->prepared + l->bias_out, epilogue, NULL, y, me);
+	const struct seg_conv *c = &p->a->forward[l - w->net->layer];
+	const float *bias = w->prepared + l->bias_out;
+	if (l->kind == CONV3)
+		w->net->kernels->winograd(c, x, w->prepared + l->sums, bias, epilogue, NULL, y, me);
+	else
+		w->net->kernels->conv(c, x, w->packed + l->kernel, bias, epilogue, NULL, y, me);
 	seg_team_meet(me);
 }
 
@@ -433,8 +441,13 @@ static void back(const struct pass *p, const struct layer *l, const float *x, fl
 			    a->stat[at] + 2 * c / group, dy + c * g->plane, grad + l->gamma + c, grad + l->beta + c);
 		seg_team_meet(me);
 	}
-	k->wgrad(&a->forward[at], x, dy, grad + l->kernel, bias, me);
-	if (dx)
+	if (l->kind == CONV3)
+		k->winograd_gradient(&a->forward[at], x, dy, grad + l->kernel, bias, me);
+	else
+		k->wgrad(&a->forward[at], x, dy, grad + l->kernel, bias, me);
+	if (dx && l->kind == CONV3)
+		k->winograd(&a->back[at], dy, w->prepared + l->sums_back, NULL, epilogue, x, dx, me);
+	else if (dx)
 		k->conv(&a->back[at], dy, w->prepared + l->back, NULL, epilogue, x, dx, me);
 	seg_team_meet(me);
 	if (l->kind == UP && me.i == 0) {
