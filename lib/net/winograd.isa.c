@@ -127,7 +127,7 @@ void SEG_ISA_NAME(seg_winograd)(const struct seg_conv *c, const float *in, const
     enum seg_epilogue epilogue, const float *mask, float *out, struct seg_part me)
 {
 	float t[SUMS][GROUP * REACH + VL] __attribute__((aligned(64)));
-	float m[OUTS][SUMS][UNIT] __attribute__((aligned(64)));
+	float m[OUTS * SUMS * UNIT + VL] __attribute__((aligned(64)));
 	const struct seg_grid *g = c->grid;
 	size_t channels = c->used / 9, groups = (c->cout + OUTS - 1) / OUTS;
 	size_t positions = (g->h + STRIP - 1) / STRIP * g->row, n = (positions + UNIT - 1) / UNIT * groups, have = positions;
@@ -143,10 +143,10 @@ void SEG_ISA_NAME(seg_winograd)(const struct seg_conv *c, const float *in, const
 			for (size_t q = o; q < end; q += CB)
 				for (size_t r = 0; r < SUMS; r++)
 					rows(run, t[r], u + ((q / SEG_BLOCK * SUMS + r) * channels + k) * 3 * SEG_BLOCK + q % SEG_BLOCK,
-					    some, k > 0, m[q - o][r]);
+					    some, k > 0, m + ((q - o) * SUMS + r) * UNIT);
 		}
 		for (size_t q = o; q < end; q++) {
-			const float *v = m[q - o][0];
+			const float *v = m + (q - o) * SUMS * UNIT;
 			float b = bias ? bias[q] : 0, *to = out + q * g->plane;
 			if (epilogue == SEG_RELU)
 				spread(g, v, b, SEG_RELU, p, NULL, to);
