@@ -47,6 +47,8 @@ INLINE void sums(int dy, const struct seg_grid *g, const float *plane, size_t p,
 			}
 			UNROLL for (int r = 0; r < SUMS; r++)
 				STORE(o + (size_t)r * apart + q + i, s[r]);
+			for (size_t r = 0; r < SUMS && !dy; r++) /* what the next unit reads */
+				__builtin_prefetch(d[r] + i + UNIT, 0, 3);
 		}
 		q += run;
 		x = 0;
