@@ -45,11 +45,9 @@ MPI_LIBS   := $(shell $(PC) --libs $(MPI_PC) 2>/dev/null)
 endif
 
 # x.isa.c is compiled once for each instruction-set class and chosen at run time (seg/isa.h).
-ifneq ($(filter x86_64 amd64,$(shell uname -m)),)
-ISAS := plain avx2 avx512
-else
-ISAS := plain
-endif
+ISAS_x86_64  := avx2 avx512
+ISAS_aarch64 := neon
+ISAS         := plain $(ISAS_$(firstword $(subst -, ,$(shell $(CC) -dumpmachine))))
 ISA_plain  :=
 ISA_avx2   := -mavx2 -mfma -mtune=haswell
 ISA_avx512 := -march=x86-64-v4 -mprefer-vector-width=512
@@ -124,7 +122,7 @@ $(B)/lib/dist/mpi.o: ALL_CFLAGS += $(MPI_CFLAGS)
 # The recipes are one text file, carried in the library as it stands.
 $(B)/lib/loss/recipes.o: lib/loss/recipes
 	@mkdir -p $(@D)
-	$(call q,DATA,$@)cd lib/loss && ld -r -b binary -z noexecstack -o $(abspath $@) recipes
+	$(call q,DATA,$@)cd lib/loss && $(CC) -r -nostdlib -Wl,-z,noexecstack -Wl,-b,binary -o $(abspath $@) recipes
 
 $(B)/libseg.a: $(LIBOBJ)
 	$(call q,AR  ,$@)rm -f $@ && ar rcs $@ $^

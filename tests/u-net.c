@@ -30,6 +30,8 @@ static const struct {
 	{"reference", &seg_kernels_reference}, {"plain", &seg_kernels_plain},
 #ifdef __x86_64__
 	{"avx2", &seg_kernels_avx2}, {"avx512", &seg_kernels_avx512},
+#elif defined __aarch64__
+	{"neon", &seg_kernels_neon},
 #endif
 };
 static int ntable(void)

@@ -16,6 +16,8 @@ static enum seg_isa machine(void)
 		return SEG_ISA_AVX512;
 	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
 		return SEG_ISA_AVX2;
+#elif defined __aarch64__
+	return SEG_ISA_NEON;
 #endif
 	return SEG_ISA_PLAIN;
 }
@@ -36,7 +38,11 @@ enum seg_isa seg_isa(void)
 
 const char *seg_isa_text(enum seg_isa isa)
 {
+#ifdef __aarch64__
+	static const char *const text[] = {"plain", "neon", "?"};
+#else
 	static const char *const text[] = {"plain", "avx2", "avx512"};
+#endif
 	return text[isa];
 }
 

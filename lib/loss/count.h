@@ -12,6 +12,6 @@ enum { SEG_COUNTED = 256 }; /* pixels of a block */
 #define SEG_COUNT(isa) \
 	int seg_confusion_block_##isa(struct seg_confusion *c, const struct seg_loss_sample *s, size_t i0, \
 	    const double *threshold, uint64_t *pixels);
-SEG_COUNT(plain) SEG_COUNT(avx2) SEG_COUNT(avx512)
+SEG_COUNT(plain) SEG_COUNT(avx2) SEG_COUNT(avx512) SEG_COUNT(neon)
 
 #endif

@@ -164,5 +164,6 @@ struct seg_kernels {
 const struct seg_kernels *seg_loss_kernels_plain(int f64);
 const struct seg_kernels *seg_loss_kernels_avx2(int f64);
 const struct seg_kernels *seg_loss_kernels_avx512(int f64);
+const struct seg_kernels *seg_loss_kernels_neon(int f64);
 
 #endif

@@ -107,9 +107,9 @@ struct seg_kernels {
 	void seg_winograd_weights_##isa(size_t, size_t, int, const float *, float *); \
 	void seg_winograd_gradient_##isa(const struct seg_conv *, const float *, const float *, float *, float *, \
 	    struct seg_part);
-SEG_WINOGRAD(plain) SEG_WINOGRAD(avx2) SEG_WINOGRAD(avx512)
+SEG_WINOGRAD(plain) SEG_WINOGRAD(avx2) SEG_WINOGRAD(avx512) SEG_WINOGRAD(neon)
 
 extern const struct seg_kernels seg_kernels_reference, seg_kernels_plain, seg_kernels_avx2,
-    seg_kernels_avx512;
+    seg_kernels_avx512, seg_kernels_neon;
 
 #endif

@@ -19,6 +19,7 @@ struct optim_loops {
 	void (*momentum)(const struct optim_step *s, size_t n, float *restrict p, const float *restrict g,
 	    float *restrict m);
 };
-extern const struct optim_loops seg_optim_loops_plain, seg_optim_loops_avx2, seg_optim_loops_avx512;
+extern const struct optim_loops seg_optim_loops_plain, seg_optim_loops_avx2, seg_optim_loops_avx512,
+    seg_optim_loops_neon;
 
 #endif

@@ -29,6 +29,18 @@ enum { VL = 8, CB = 4, XV = 3 };
 #define RELU(v) _mm256_max_ps(_mm256_setzero_ps(), v)
 #define WHERE_POSITIVE(m, v) _mm256_and_ps(_mm256_cmp_ps(m, _mm256_setzero_ps(), _CMP_GT_OQ), v)
 #define KEEP(v) __asm__("" : "+v"(v))
+#elif defined SEG_ISA_neon
+#include <arm_neon.h>
+typedef float32x4_t V;
+enum { VL = 4, CB = 8, XV = 3 };
+#define LOAD(p) vld1q_f32(p)
+#define STORE(p, v) vst1q_f32(p, v)
+#define STORE_SOME(p, v, n) for (size_t l_ = 0; l_ < (n); l_++) (p)[l_] = (v)[l_]
+#define SPLAT(s) vdupq_n_f32(s)
+#define FMA(a, b, c) vfmaq_f32(c, a, b)
+#define RELU(v) vbslq_f32(vcltq_f32(v, vdupq_n_f32(0)), vdupq_n_f32(0), v)
+#define WHERE_POSITIVE(m, v) vbslq_f32(vcgtq_f32(m, vdupq_n_f32(0)), v, vdupq_n_f32(0))
+#define KEEP(v) __asm__("" : "+w"(v))
 #else /* 128 bits in the compilers' common vector language */
 typedef float V __attribute__((vector_size(16)));
 typedef int VI __attribute__((vector_size(16)));
