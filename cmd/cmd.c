@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -47,6 +48,10 @@ void cmd_start(const struct cmd *c)
 	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
 		if (signal(ends[i], on_signal) == SIG_IGN)
 			signal(ends[i], SIG_IGN);
+#ifdef M_MMAP_THRESHOLD /* samples come and go: their memory is not given back each time */
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 128 << 20);
+#endif
 	signal(SIGPIPE, SIG_IGN); /* a write then says EPIPE, and files being made are tidied up */
 
 	size_t n = 0, s = 0;

@@ -187,6 +187,24 @@ static void replace(struct work *w, int p, struct seg_tensor *by)
 	w->ours[p] = 1;
 }
 
+/* n pixels of a constant size, from places `step` bytes apart. */
+static inline void pixels(char *restrict to, const char *restrict from, ptrdiff_t step, size_t n, size_t size)
+{
+	for (; n; n--, to += size, from += step)
+		memcpy(to, from, size);
+}
+
+static void copy_row(char *to, const char *from, ptrdiff_t step, size_t n, size_t size)
+{
+	switch (size) {
+	case 1: pixels(to, from, step, n, 1); break;
+	case 2: pixels(to, from, step, n, 2); break;
+	case 3: pixels(to, from, step, n, 3); break;
+	case 4: pixels(to, from, step, n, 4); break;
+	default: pixels(to, from, step, n, size);
+	}
+}
+
 static int move(struct work *w, int p, int how)
 {
 	const struct seg_tensor *from = &w->t[p];
@@ -196,12 +214,12 @@ static int move(struct work *w, int p, int how)
 	int rc = seg_tensor_new(&to, from->dtype, from->ndim, dim);
 	if (rc < 0)
 		return rc;
-	for (size_t y = 0; y < dim[0]; y++)
-		for (size_t x = 0; x < dim[1]; x++) {
-			size_t v = how & V ? dim[0] - 1 - y : y, u = how & H ? dim[1] - 1 - x : x;
-			size_t source = how & T ? u * dim[0] + v : v * dim[1] + u;
-			memcpy((char *)to.data + (y * dim[1] + x) * size, (const char *)from->data + source * size, size);
-		}
+	size_t down = how & T ? size : dim[1] * size, along = how & T ? dim[0] * size : size;
+	for (size_t y = 0; y < dim[0]; y++) {
+		size_t v = how & V ? dim[0] - 1 - y : y, u = how & H ? dim[1] - 1 : 0;
+		copy_row((char *)to.data + y * dim[1] * size, (const char *)from->data + v * down + u * along,
+		    how & H ? -(ptrdiff_t)along : (ptrdiff_t)along, dim[1], size);
+	}
 	replace(w, p, &to);
 	return SEG_OK;
 }
