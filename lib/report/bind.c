@@ -69,9 +69,19 @@ static int floats(struct bind *b, const char *name, const float **out)
 	return rc;
 }
 
+/* Are all bytes at most this?  The common case, looked at without a branch. */
+static int at_most(const struct seg_tensor *t, int most)
+{
+	const uint8_t *x = t->data;
+	uint8_t seen = 0;
+	for (size_t i = seg_tensor_count(t); t->dtype == SEG_U1 && i--;)
+		seen = x[i] > seen ? x[i] : seen;
+	return t->dtype == SEG_U1 && seen <= most;
+}
+
 static int labels(struct bind *b, const struct seg_tensor *t)
 {
-	size_t n = seg_tensor_count(t);
+	size_t n = at_most(t, b->h->nclass - 1) ? 0 : seg_tensor_count(t); /* to be looked at one by one */
 	int wide = t->dtype == SEG_U2, rc = shape(b, "label.npy", t, 0);
 	b->out->truth = t->data;
 	b->out->kind = wide ? SEG_LABEL_U2 : SEG_LABEL_U1;
@@ -88,7 +98,7 @@ static int labels(struct bind *b, const struct seg_tensor *t)
 
 static int masks(struct bind *b, const struct seg_tensor *t)
 {
-	size_t n = seg_tensor_count(t);
+	size_t n = at_most(t, 1) ? 0 : seg_tensor_count(t);
 	int soft = t->dtype == SEG_F4, rc = shape(b, "mask.npy", t, 1);
 	int any = b->h->head == SEG_NONE; /* other people's arrays */
 	b->out->truth = t->data;
