@@ -356,7 +356,7 @@ def main():
     date = time.strftime("%d %B %Y").lstrip("0")
     print(f"{date}, {cpu()}, {CPUS} processors, {ROUNDS} rounds; best, median, how many times the first is better")
     print(table())
-    seen = "; ".join(f"{who} {v}" for who, v in versions.items() if v)
+    seen = "work is counted as that of direct convolutions; " + "; ".join(f"{who} {v}" for who, v in versions.items() if v)
     print(seen)
     for s in skipped:
         print(f"skipped: {s}")
