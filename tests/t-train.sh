@@ -160,6 +160,12 @@ P
 	[ $((ten - one)) -lt 2000 ] && [ $((piped - one)) -lt 6000 ] && ok "flat memory: $one KiB for a tenth, $ten, piped $piped; the set has $all" ||
 		no "flat memory" "a tenth of the set: $one KiB; all of it: $ten, piped $piped; the set has $all"
 
+	# A loss that does not couple samples: none waits for the others with its activations.
+	seg-synth -n 12 --size 128 >wide.seg
+	peak() { $PYTHON peak.py seg-train -@ 1 -i wide.seg --epochs 1 --batch 12 -o m.seg -l "$1"; }
+	one=$(peak 'mean[n,y,x](ce)') all=$(peak '1 - dice[n,y,x,k]')
+	[ $((all - one)) -gt 40000 ] && ok "at once: $one KiB, $all where a Dice couples the batch" || no "at once" "$one KiB, with a Dice over the batch $all"
+
 	# Start: no MPI_Init unless launched, nothing slow before the first step.
 	ms() { $PYTHON -c 'import subprocess, sys, time
 def once():

@@ -657,8 +657,12 @@ static int cut(const struct seg_loss *l, struct world *w, int ranks, int fuse, d
 	}
 	for (int pass = 0; pass <= npass; pass++) {
 		size_t n = seg_loss_npartial(l, pass);
-		for (int i = w->n - 1; i >= 0 && pass < npass; i--) /* in any order */
-			must(seg_loss_pass(l, st[i % ranks], pass, &w->s[i], all + (size_t)i * n));
+		for (int i = w->n - 1; i >= 0 && pass < npass; i--) { /* in any order */
+			struct seg_loss_sample s = w->s[i];
+			if (fuse && !seg_loss_looks(st[i % ranks], pass))
+				s.z = s.p = NULL;
+			must(seg_loss_pass(l, st[i % ranks], pass, &s, all + (size_t)i * n));
+		}
 		for (int i = 0; i < w->n && pass == npass; i++) {
 			must(!fused ? seg_loss_gradient(l, st[i % ranks], &w->s[i], g)
 			    : seg_loss_gradient_pass(l, st[i % ranks], &w->s[i], g, all + (size_t)i * n));
@@ -738,6 +742,22 @@ static int fused(struct world *w, const char *text)
 	return was;
 }
 
+/* Fused, do its passes look at predictions? */
+static int looks(struct world *w, const char *text)
+{
+	struct seg_loss *l;
+	struct seg_loss_state *st;
+	must(seg_loss_compile(&l, text, &w->env));
+	must(seg_loss_state_new(&st, l));
+	assert_int_equal(seg_loss_fuse(st), 1);
+	int any = 0;
+	for (int pass = 0; pass < seg_loss_npass(l, 1); pass++)
+		any |= seg_loss_looks(st, pass);
+	seg_loss_state_free(st);
+	seg_loss_free(l);
+	return any;
+}
+
 static void fusion(void **state)
 {
 	(void)state;
@@ -761,6 +781,10 @@ static void fusion(void **state)
 	assert_int_equal(fused(&w, "sum[n,y,x,k](w*bce)/sum[n,y,x,k](w)"), 1); /* the weights' sum comes early */
 	assert_int_equal(fused(&w, "mean[n,y,x,k](p)*stop(mean[n,y,x,k](p))"), 0);
 	assert_int_equal(fused(&w, "log(mean[n,y,x,k](p*dice[n,y,x]))"), 0);
+	assert_int_equal(looks(&w, "sum[n,y,x,k](w*bce)/sum[n,y,x,k](w)"), 0);
+	assert_int_equal(looks(&w, "mean[n,k](1 - dice[y,x])"), 0);
+	assert_int_equal(looks(&w, "@kaggle.bce_dice"), 1);
+	assert_int_equal(looks(&w, "mean[n,y,x,k](bce*stop(max[n,y,x,k](p)))"), 1);
 	world_free(&m);
 	world_free(&w);
 }

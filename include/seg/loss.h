@@ -144,6 +144,8 @@ int seg_loss_gradient(const struct seg_loss *l, const struct seg_loss_state *st,
 int seg_loss_fuse(struct seg_loss_state *st);
 int seg_loss_gradient_pass(const struct seg_loss *l, const struct seg_loss_state *st,
     const struct seg_loss_sample *s, float *dz, double *partial);
+/* Does a pass look at predictions?  If not, s->z and s->p may be NULL in it. */
+int seg_loss_looks(const struct seg_loss_state *st, int pass);
 /* Partials of the last pass of the value as a state that is not fused makes them: what came with the
  * gradient is added to what came in the pass; nsample of each. */
 void seg_loss_join(const struct seg_loss *l, size_t nsample, double *pass, const double *gradient);

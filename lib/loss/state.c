@@ -340,6 +340,16 @@ int seg_loss_fuse(struct seg_loss_state *st)
 	return rc;
 }
 
+int seg_loss_looks(const struct seg_loss_state *st, int pass)
+{
+	const struct plan *p = &st->plan[pass];
+	int looks = 0;
+	for (const struct sweep *w = p->sweep; w < p->sweep + p->nsweep + p->nback; w++)
+		for (int i = 0; i < w->nstep; i++)
+			looks |= st->l->node[w->step[i]].op == SEG_OP_P || st->l->node[w->step[i]].op == SEG_OP_Z;
+	return looks;
+}
+
 int seg_loss_pass(const struct seg_loss *l, struct seg_loss_state *st, int pass, const struct seg_loss_sample *s,
     double *partial)
 {

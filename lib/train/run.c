@@ -167,6 +167,7 @@ static int make_goal(const struct trainer *r, struct goal *g, int ledger)
 		rc = seg_loss_state_new(&g->state, g->loss);
 	if (rc == SEG_OK && !ledger)
 		rc = g->fused = seg_loss_fuse(g->state);
+	g->at_once = g->fused == 1 && seg_loss_npass(g->loss, 1) == 1 && !seg_loss_looks(g->state, 0);
 	return rc < 0 ? rc : seg_loss_state_new(&g->whole, g->loss);
 }
 

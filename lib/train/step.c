@@ -22,6 +22,7 @@ struct job {
 	size_t nkept;    /* of the own samples, those whose activations are kept */
 	int teams;       /* the network is run by teams, one for each of the own samples */
 	int train;       /* a backward pass will follow */
+	int at_once;     /* it does everything */
 	int count;       /* predictions are counted */
 	int pass;
 	size_t first;    /* sample of a slice */
@@ -157,7 +158,7 @@ static int room(struct job *j)
 	}
 	size_t sum = 0, ranks = (size_t)r->d->size, most = ((size_t)r->run->micro + ranks - 1) / ranks;
 	j->nkept = 0;
-	for (size_t i = 0; j->train && i < b->mine; i++) {
+	for (size_t i = 0; j->train && !j->at_once && i < b->mine; i++) {
 		sum += seg_acts_nbytes(r->net, b->item[i].l.h, b->item[i].l.w, 1);
 		if (most ? i == most : sum > KEPT_BYTES)
 			break;
@@ -206,7 +207,7 @@ static int loss_one(void *arg, size_t i, int t)
 	const struct job *j = arg;
 	struct trainer *r = j->r;
 	struct seg_loss_sample *l = &j->b->item[i].l;
-	int rc = l->z ? SEG_OK : forward(j, i, t);
+	int rc = l->z || j->at_once ? SEG_OK : forward(j, i, t);
 	if (rc == SEG_OK && j->count)
 		rc = seg_confusion_add(&r->count[t], l, NULL);
 	if (rc == SEG_OK)
@@ -224,6 +225,8 @@ static int backward_one(void *arg, size_t k, int t)
 	int rc = grads_for(own, r->net, l->h, l->w);
 	if (rc == SEG_OK && i >= j->nkept)
 		rc = forward(j, i, t);
+	if (rc == SEG_OK && j->count)
+		rc = seg_confusion_add(&r->count[t], l, NULL);
 	if (rc == SEG_OK)
 		rc = !j->g->fused ? seg_loss_gradient(j->g->loss, j->state, l, own->dz)
 		    : seg_loss_gradient_pass(j->g->loss, j->state, l, own->dz, j->partial + i * j->npartial);
@@ -290,13 +293,13 @@ static int value_of(const struct job *j, double *value)
 
 int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, struct seg_buf *part, double *value)
 {
-	struct job j = {.r = r, .b = b, .g = g, .state = g->state, .train = train};
+	struct job j = {.r = r, .b = b, .g = g, .state = g->state, .train = train, .at_once = train && g->at_once};
 	struct seg_buf later = {0};
 	int rc = room(&j), npass = seg_loss_npass(g->loss, train || g->ledger);
 	for (j.pass = 0; j.pass < npass; j.pass++) {
 		struct seg_buf *to = j.pass ? &later : part;
 		size_t was = to->n;
-		j.count = j.pass == 0;
+		j.count = j.pass == 0 && !j.at_once;
 		rc = pass(&j, rc, to);
 		if (rc == SEG_OK)
 			rc = seg_agree(r->d, seg_loss_combine(g->loss, j.state, j.pass,
@@ -370,7 +373,8 @@ static int backward(struct job *j, double *value)
 
 int step_update(struct trainer *r, struct batch *b, double *value)
 {
-	struct job j = {.r = r, .b = b, .g = &r->goal, .state = r->goal.state, .train = 1};
+	int at_once = r->goal.at_once;
+	struct job j = {.r = r, .b = b, .g = &r->goal, .state = r->goal.state, .train = 1, .at_once = at_once, .count = at_once};
 	int rc = backward(&j, value);
 	if (rc == SEG_OK)
 		rc = seg_tree_sum(r->tree, r->sum);

@@ -98,6 +98,7 @@ struct goal {
 	struct seg_loss *loss;
 	struct seg_loss_state *state, *whole;
 	int fused;           /* the value of state comes with the gradient, in step_update */
+	int at_once;         /* and so does all that needs predictions: no activations are kept for it */
 	struct seg_ledger *ledger;
 };
 struct trainer {
@@ -134,7 +135,8 @@ int step_new(struct trainer *r);
 void step_free(struct trainer *r);
 
 /* Collective: forward pass and all passes of the loss over the batch.  train: activations are kept
- * for step_update, and of a g->fused *value is its business.  Predictions are counted.  The partials of
+ * for step_update, and of a g->fused *value is its business, of one at_once all that needs predictions.
+ * Predictions are counted.  The partials of
  * pass 0 of all samples are appended to part. */
 int step_loss(struct trainer *r, struct goal *g, struct batch *b, int train, struct seg_buf *part, double *value);
 /* Collective, after step_loss: the batch's cells, times scale, are added to the ledger. */
