@@ -12,6 +12,9 @@
 #include <sys/stat.h>
 #include <tiffio.h>
 #include <unistd.h>
+#ifdef HAVE_LIBDEFLATE
+#include <libdeflate.h>
+#endif
 
 #include "lib/image/parts.h"
 #include "seg/err.h"
@@ -223,6 +226,11 @@ struct seg_tiff {
 	char *path;
 	int number;      /* of the current directory; 0: none described yet */
 	struct seg_page page;
+#ifdef HAVE_LIBDEFLATE
+	struct libdeflate_decompressor *inflate;
+	void *raw;       /* a strip as it is in the file */
+	uint64_t nraw;   /* bytes there is room for */
+#endif
 };
 
 /* The reason: what libtiff said, or the words given; page and block (-1: none) before it. */
@@ -298,6 +306,10 @@ void seg_tiff_close(struct seg_tiff *f)
 		TIFFClose(f->tif);
 	if (f->port.fd >= 0)
 		close(f->port.fd);
+#ifdef HAVE_LIBDEFLATE
+	libdeflate_free_decompressor(f->inflate);
+	free(f->raw);
+#endif
 	free(f->path);
 	free(f);
 }
@@ -463,18 +475,48 @@ static tmsize_t decode(struct seg_tiff *f, uint32_t i, void *buf, tmsize_t n)
 	return TIFFIsTiled(f->tif) ? TIFFReadEncodedTile(f->tif, i, buf, n) : TIFFReadEncodedStrip(f->tif, i, buf, n);
 }
 
+/* Deflate data are what they should be: as many as are wanted, with the right checksum, and now in buf.
+ * 2: and no predictor or order of bytes is to be undone.  0: not, or it is not known. */
+static int exact(struct seg_tiff *f, uint32_t i, void *buf, tmsize_t want)
+{
+#ifdef HAVE_LIBDEFLATE
+	uint64_t n = TIFFGetStrileByteCount(f->tif, i);
+	if (n > f->nraw && n < (uint64_t)want * 2 + 4096) { /* what is longer than that is odd */
+		free(f->raw);
+		f->raw = seg_alloc(n, 1);
+		f->nraw = f->raw ? n : 0;
+	}
+	if (!f->inflate)
+		f->inflate = libdeflate_alloc_decompressor();
+	if (!f->inflate || n == 0 || n > f->nraw || short_tag(f->tif, TIFFTAG_FILLORDER) != FILLORDER_MSB2LSB ||
+	    (TIFFIsTiled(f->tif) ? TIFFReadRawTile(f->tif, i, f->raw, (tmsize_t)n)
+	    : TIFFReadRawStrip(f->tif, i, f->raw, (tmsize_t)n)) != (tmsize_t)n ||
+	    libdeflate_zlib_decompress(f->inflate, f->raw, n, buf, (size_t)want, NULL) != LIBDEFLATE_SUCCESS)
+		return 0;
+	return short_tag(f->tif, TIFFTAG_PREDICTOR) == PREDICTOR_NONE && (!TIFFIsByteSwapped(f->tif) || f->page.bits <= 8) ? 2 : 1;
+#else
+	(void)f, (void)i, (void)buf, (void)want;
+	return 0;
+#endif
+}
+
 /* One strip or tile of `rows` rows of `row` bytes into buf, all of it.
- * Deflate is decoded twice: libdeflate checks the checksum, but libtiff calls it a success when
- * the data go on behind the strip, and up to 64 KiB at its end are then left as they were; zlib
- * fills every byte, but libtiff stops it before the checksum. */
+ * Deflate that is not exact is decoded twice: libdeflate checks the checksum, but libtiff calls it a
+ * success when the data go on behind the strip, and up to 64 KiB at its end are then left as they
+ * were; zlib fills every byte, but libtiff stops it before the checksum. */
 static int block(struct seg_tiff *f, uint32_t i, void *buf, size_t row, size_t rows)
 {
-	tmsize_t want = (tmsize_t)(row * rows), got = decode(f, i, buf, want);
+	uint16_t c = short_tag(f->tif, TIFFTAG_COMPRESSION);
+	int deflate = c == COMPRESSION_DEFLATE || c == COMPRESSION_ADOBE_DEFLATE;
+	tmsize_t want = (tmsize_t)(row * rows);
+	int good = deflate ? exact(f, i, buf, want) : 0;
+	if (good == 2)
+		return SEG_OK;
+	tmsize_t got = decode(f, i, buf, want);
 	char short_of[80];
 #ifdef TIFFTAG_DEFLATE_SUBCODEC
-	uint16_t c = short_tag(f->tif, TIFFTAG_COMPRESSION);
 	int subcodec = 0;
-	if (got == want && (c == COMPRESSION_DEFLATE || c == COMPRESSION_ADOBE_DEFLATE) &&
+	if (got == want && deflate && !good &&
 	    TIFFGetField(f->tif, TIFFTAG_DEFLATE_SUBCODEC, &subcodec) && subcodec != DEFLATE_SUBCODEC_ZLIB) {
 		TIFFSetField(f->tif, TIFFTAG_DEFLATE_SUBCODEC, DEFLATE_SUBCODEC_ZLIB);
 		got = decode(f, i, buf, want);
