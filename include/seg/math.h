@@ -211,17 +211,4 @@ static inline float seg_sigmoidf(float x)
 	return (x > 0 ? 1.f : e) / (1.f + e);
 }
 
-/* In place, over n numbers: exp(x - max) / sum, added in order.  The head of seg-predict; a loss
- * that works on planes keeps this order for each pixel. */
-static inline void seg_softmaxf(float *x, unsigned long n)
-{
-	float max = x[0], sum = 0;
-	for (unsigned long k = 1; k < n; k++)
-		max = x[k] > max ? x[k] : max;
-	for (unsigned long k = 0; k < n; k++)
-		sum += x[k] = seg_expf(x[k] - max);
-	for (unsigned long k = 0; k < n; k++)
-		x[k] /= sum;
-}
-
 #endif

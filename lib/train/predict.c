@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/train/head.h"
 #include "lib/train/train.h"
 #include "seg/err.h"
-#include "seg/math.h"
 
 /* Pixels from which on a picture has all threads to itself, while other pictures wait.  A team of two is
  * then as fast as two pictures side by side (within 5 %), it is all that helps a single picture, and
@@ -84,21 +84,8 @@ struct heads {
 static void apply_head(void *arg, struct seg_part me)
 {
 	struct heads *h = arg;
-	size_t from = seg_part_from(me, h->plane), to = seg_part_to(me, h->plane), nclass = h->nclass;
-	int wild = 0;
-	for (size_t i = from; i < to; i++) {
-		float *out = h->out + i * nclass;
-		for (size_t k = 0; k < nclass; k++)
-			out[k] = h->z[k * h->plane + i];
-		if (h->head == SEG_SIGMOID)
-			for (size_t k = 0; k < nclass; k++)
-				out[k] = seg_sigmoidf(out[k]);
-		else if (h->head == SEG_SOFTMAX)
-			seg_softmaxf(out, nclass);
-		for (size_t k = 0; k < nclass; k++)
-			wild |= out[k] - out[k] != 0;
-	}
-	if (wild)
+	size_t from = seg_part_from(me, h->plane), n = seg_part_to(me, h->plane) - from;
+	if (SEG_ISA_PICK(seg_head_apply)(h->head, h->z + from, h->plane, h->nclass, n, h->out + from * h->nclass))
 		h->wild = 1;
 }
 
