@@ -214,4 +214,8 @@ void seg_print_sample(const struct seg_sample *s, unsigned char digest[32]);
 void seg_print_add(struct seg_print *p, const unsigned char digest[32]);
 void seg_print_end(struct seg_print *p, char hex[65]);
 
+/* 1: zlib data (RFC 1950) that give exactly n bytes, now in raw, with the right checksum.  0: they do not,
+ * or it is not known, where there is no libdeflate. */
+int seg_zlib_exact(const void *in, size_t nin, void *raw, size_t n);
+
 #endif

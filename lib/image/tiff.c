@@ -12,14 +12,12 @@
 #include <sys/stat.h>
 #include <tiffio.h>
 #include <unistd.h>
-#ifdef HAVE_LIBDEFLATE
-#include <libdeflate.h>
-#endif
 
 #include "lib/image/parts.h"
 #include "seg/err.h"
 #include "seg/file.h"
 #include "seg/mem.h"
+#include "seg/stream.h"
 
 #if TIFFLIB_VERSION < 20221213
 #define SEG_OLD_TIFF /* before 4.5: global handlers, which are given the handle of the file */
@@ -226,11 +224,8 @@ struct seg_tiff {
 	char *path;
 	int number;      /* of the current directory; 0: none described yet */
 	struct seg_page page;
-#ifdef HAVE_LIBDEFLATE
-	struct libdeflate_decompressor *inflate;
 	void *raw;       /* a strip as it is in the file */
 	uint64_t nraw;   /* bytes there is room for */
-#endif
 };
 
 /* The reason: what libtiff said, or the words given; page and block (-1: none) before it. */
@@ -306,10 +301,7 @@ void seg_tiff_close(struct seg_tiff *f)
 		TIFFClose(f->tif);
 	if (f->port.fd >= 0)
 		close(f->port.fd);
-#ifdef HAVE_LIBDEFLATE
-	libdeflate_free_decompressor(f->inflate);
 	free(f->raw);
-#endif
 	free(f->path);
 	free(f);
 }
@@ -479,25 +471,18 @@ static tmsize_t decode(struct seg_tiff *f, uint32_t i, void *buf, tmsize_t n)
  * 2: and no predictor or order of bytes is to be undone.  0: not, or it is not known. */
 static int exact(struct seg_tiff *f, uint32_t i, void *buf, tmsize_t want)
 {
-#ifdef HAVE_LIBDEFLATE
 	uint64_t n = TIFFGetStrileByteCount(f->tif, i);
 	if (n > f->nraw && n < (uint64_t)want * 2 + 4096) { /* what is longer than that is odd */
 		free(f->raw);
 		f->raw = seg_alloc(n, 1);
 		f->nraw = f->raw ? n : 0;
 	}
-	if (!f->inflate)
-		f->inflate = libdeflate_alloc_decompressor();
-	if (!f->inflate || n == 0 || n > f->nraw || short_tag(f->tif, TIFFTAG_FILLORDER) != FILLORDER_MSB2LSB ||
+	if (n == 0 || n > f->nraw || short_tag(f->tif, TIFFTAG_FILLORDER) != FILLORDER_MSB2LSB ||
 	    (TIFFIsTiled(f->tif) ? TIFFReadRawTile(f->tif, i, f->raw, (tmsize_t)n)
 	    : TIFFReadRawStrip(f->tif, i, f->raw, (tmsize_t)n)) != (tmsize_t)n ||
-	    libdeflate_zlib_decompress(f->inflate, f->raw, n, buf, (size_t)want, NULL) != LIBDEFLATE_SUCCESS)
+	    !seg_zlib_exact(f->raw, n, buf, (size_t)want))
 		return 0;
 	return short_tag(f->tif, TIFFTAG_PREDICTOR) == PREDICTOR_NONE && (!TIFFIsByteSwapped(f->tif) || f->page.bits <= 8) ? 2 : 1;
-#else
-	(void)f, (void)i, (void)buf, (void)want;
-	return 0;
-#endif
 }
 
 /* One strip or tile of `rows` rows of `row` bytes into buf, all of it.

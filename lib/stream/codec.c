@@ -117,7 +117,25 @@ static int inflated(const unsigned char *in, size_t nin, void *raw, size_t n)
 	return SEG_OK;
 }
 
+int seg_zlib_exact(const void *in, size_t nin, void *raw, size_t n)
+{
+	struct engine *e = engine_take();
+	if (!e)
+		return 0;
+	if (!e->d)
+		e->d = libdeflate_alloc_decompressor();
+	int exact = e->d && libdeflate_zlib_decompress(e->d, in, nin, raw, n, NULL) == LIBDEFLATE_SUCCESS;
+	engine_give(e);
+	return exact;
+}
+
 #else
+
+int seg_zlib_exact(const void *in, size_t nin, void *raw, size_t n)
+{
+	(void)in, (void)nin, (void)raw, (void)n;
+	return 0;
+}
 
 uint32_t crc_add(uint32_t crc, const void *p, size_t n) { return (uint32_t)crc32_z(crc, p, n); }
 
