@@ -7,6 +7,7 @@
 
 #include "cmd/cmd.h"
 #include "seg/dist.h"
+#include "seg/file.h"
 #include "seg/err.h"
 #include "seg/file.h"
 #include "seg/parallel.h"
@@ -86,6 +87,7 @@ static int choice(const char *option, const char *word, const char *a, const cha
 
 enum { MOST_FILES = 10000 };
 static const char *in[MOST_FILES];
+static const size_t AHEAD = 256 << 20; /* of stdin, while MPI starts */
 
 static double patience = 600;
 
@@ -232,7 +234,11 @@ int main(int argc, char **argv)
 
 	if (run.checkpoint)
 		signal(SIGUSR1, ask); /* before MPI starts */
-	int rc = seg_dist_open(&d);
+	int rc = SEG_OK;
+	if (seg_dist_launched(&rank) && rank == 0 && !run.nin) /* Open MPI 4's mpirun may crash when it is kept waiting */
+		rc = seg_read_ahead(STDIN_FILENO, AHEAD);
+	if (rc == SEG_OK)
+		rc = seg_dist_open(&d);
 	if (rc < 0)
 		cmd_die(rc, NULL);
 	d.patience = patience;

@@ -8,7 +8,7 @@ micrographs 13 >s.seg
 set -- --channels 4,8 --epochs 2 --batch 5 --checkpoint "$PWD/c.seg" --checkpoint-every 0 --resume --log a.jsonl -o a.seg
 both() { echo "$(seg-info --hash a.seg 2>&1 | cut -c1-16) $(sha256sum <a.jsonl | cut -c1-16)"; }
 run() { # RANKS HOW
-	if [ "$2" = pipe ]; then timeout -k 5 200 mpirun -q -np "$1" seg-train "${args[@]}" <s.seg 2>err
+	if [ "$2" = pipe ]; then cat s.seg | timeout -k 5 200 mpirun -q -np "$1" seg-train "${args[@]}" 2>err
 	else timeout -k 5 200 mpirun -q -np "$1" seg-train -i s.seg "${args[@]}" </dev/null 2>err; fi
 }
 args=("$@")

@@ -62,7 +62,7 @@ says "files that disagree" 1 "masks.seg: parts of the concatenation do not fit: 
 seg-synth -n 60 --size 64 >big.seg
 { head -c 131072 big.seg; tail -c +65537 big.seg; } >twice.seg
 rm -f x.seg
-timeout -k 5 60 mpirun -q -np 2 seg-train --channels 4,8 -o x.seg <twice.seg 2>twice.err; rc=$?
+cat twice.seg | timeout -k 5 60 mpirun -q -np 2 seg-train --channels 4,8 -o x.seg 2>twice.err; rc=$?
 is "stdin that repeats 64 KiB: status" "$rc $([ -e x.seg ] && echo model)" "3 "
 
 # What is wrong is said once, whoever fails and whoever leaves first.

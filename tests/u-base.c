@@ -132,6 +132,26 @@ static void files(void **state)
 	assert_int_equal(seg_new_open(&f, "no/such/dir/x"), SEG_EDATA);
 }
 
+/* A pipe holds 64 KiB; this writer is done before anybody reads. */
+static void ahead(void **state)
+{
+	(void)state;
+	enum { N = 3000001 };
+	int end[2];
+	assert_int_equal(pipe(end), 0);
+	assert_int_equal(seg_read_ahead(end[0], N), SEG_OK);
+	unsigned char *p = malloc(2 * N), *q = p + N;
+	for (size_t i = 0; i < N; i++)
+		p[i] = (unsigned char)(i * i >> 7);
+	assert_int_equal(seg_write_full(end[1], p, N), SEG_OK);
+	close(end[1]);
+	assert_int_equal(seg_read_full(end[0], q, N), N);
+	assert_memory_equal(p, q, N);
+	assert_int_equal(seg_read_full(end[0], q, 1), 0);
+	close(end[0]);
+	free(p);
+}
+
 static void json(void **state)
 {
 	(void)state;
@@ -286,7 +306,7 @@ int main(void)
 {
 	const struct CMUnitTest t[] = {
 		cmocka_unit_test(math_double), cmocka_unit_test(math_float), cmocka_unit_test(philox),
-		cmocka_unit_test(sha256), cmocka_unit_test(files), cmocka_unit_test(json),
+		cmocka_unit_test(sha256), cmocka_unit_test(files), cmocka_unit_test(ahead), cmocka_unit_test(json),
 		cmocka_unit_test(flow), cmocka_unit_test(loops), cmocka_unit_test(team), cmocka_unit_test(exact_sums),
 	};
 	return cmocka_run_group_tests_name("base", t, NULL, NULL);

@@ -13,6 +13,10 @@ ssize_t seg_read_full(int fd, void *p, size_t n);
 /* Write all n bytes.  SEG_EPIPE when the reader has gone. */
 int seg_write_full(int fd, const void *p, size_t n);
 
+/* From now on a thread takes what the pipe fd gives, up to `most` bytes ahead of whoever reads fd, which has
+ * become the end of another pipe.  For a writer that is not to be kept waiting. */
+int seg_read_ahead(int fd, size_t most);
+
 /* A whole file as a NUL-terminated block the caller frees; files over limit bytes are refused.
  * *n, if not NULL, receives the length without the NUL. */
 char *seg_read_file(const char *path, size_t limit, size_t *n);
