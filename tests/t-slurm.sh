@@ -125,6 +125,10 @@ for launch in mpirun srun; do
 	ends_well $launch-cut "$id" '^status 205, to be run again|DUE TO NODE FAILURE'
 	is "$launch-cut: without $lost" "$(scontrol show hostnames "$(scontrol -o show job "$id" | sed 's/.* NodeList=//;s/ .*//')" | grep -c "^$lost$")" 0
 	ip link set "segv${lost#segh}" up
-	for i in $(seq 200); do [ "$(sinfo -h -t idle -o %D 2>/dev/null)" = 4 ] && break; sleep 0.1; done
+	for i in $(seq 60); do # the next job needs it
+		[ "$(sinfo -h -t idle -o %D 2>/dev/null)" = 4 ] && break
+		sleep 1; scontrol update NodeName="$lost" State=RESUME 2>/dev/null
+	done
+	[ "$i" -lt 60 ] || no "$launch-cut: $lost comes back" "$(sinfo -N -h -o '%N %T' | tr '\n' ' ')"
 done
 finish

@@ -14,10 +14,28 @@ INLINE float fold(float *f)
 	return f[0];
 }
 
-/* dw[o] += sum of lanes l[o][j], for four o. */
+/* One part of the lanes is done; with the last one dw[8 j + o] += the sum of all lanes of o and j. */
+#ifdef SEG_ISA_avx512
+/* In registers: each step adds halves, and puts those of two o together. */
+INLINE void fold_dots(V a[CB][3], int part, float (*lanes)[3][SEG_LANES], float *dw)
+{
+	(void)part, (void)lanes;
+	UNROLL for (int j = 0; j < 3; j++, dw += SEG_BLOCK) {
+		V s[CB / 2];
+		UNROLL for (int o = 0; o < 4; o++)
+			s[o] = _mm512_shuffle_f32x4(a[o][j], a[o + 4][j], 0x44) + _mm512_shuffle_f32x4(a[o][j], a[o + 4][j], 0xee);
+		UNROLL for (int o = 0; o < 2; o++)
+			s[o] = _mm512_shuffle_f32x4(s[o], s[o + 2], 0x88) + _mm512_shuffle_f32x4(s[o], s[o + 2], 0xdd);
+		V t = _mm512_shuffle_ps(s[0], s[1], 0x44) + _mm512_shuffle_ps(s[0], s[1], 0xee);
+		t = _mm512_shuffle_ps(t, t, 0x88) + _mm512_shuffle_ps(t, t, 0xdd); /* 0 1 . . 4 5 . . 2 3 . . 6 7 . . */
+		t = _mm512_permutexvar_ps(_mm512_setr_epi32(0, 1, 8, 9, 4, 5, 12, 13, 0, 0, 0, 0, 0, 0, 0, 0), t);
+		_mm256_storeu_ps(dw, _mm256_add_ps(_mm256_loadu_ps(dw), _mm512_castps512_ps256(t)));
+	}
+}
+#else
 INLINE void fold_four(float (*l)[3][SEG_LANES], int j, float *dw)
 {
-#ifdef __AVX2__
+#ifdef SEG_ISA_avx2
 	__m128 s[4];
 	UNROLL for (int o = 0; o < 4; o++) {
 		__m256 v = _mm256_add_ps(_mm256_loadu_ps(l[o][j]), _mm256_loadu_ps(l[o][j] + 8));
@@ -34,19 +52,14 @@ INLINE void fold_four(float (*l)[3][SEG_LANES], int j, float *dw)
 #endif
 }
 
-#ifdef SEG_ISA_avx512
-/* The same of registers, for eight o: each step adds halves and puts those of two together. */
-INLINE void fold_eight(V a[CB][3], int j, float *dw)
+INLINE void fold_dots(V a[CB][3], int part, float (*lanes)[3][SEG_LANES], float *dw)
 {
-	V s[CB];
-	UNROLL for (int o = 0; o < 4; o++)
-		s[o] = _mm512_shuffle_f32x4(a[o][j], a[o + 4][j], 0x44) + _mm512_shuffle_f32x4(a[o][j], a[o + 4][j], 0xee);
-	UNROLL for (int o = 0; o < 2; o++)
-		s[o] = _mm512_shuffle_f32x4(s[o], s[o + 2], 0x88) + _mm512_shuffle_f32x4(s[o], s[o + 2], 0xdd);
-	s[0] = _mm512_shuffle_ps(s[0], s[1], 0x44) + _mm512_shuffle_ps(s[0], s[1], 0xee);
-	s[0] = _mm512_shuffle_ps(s[0], s[0], 0x88) + _mm512_shuffle_ps(s[0], s[0], 0xdd); /* 0 1 . . 4 5 . . 2 3 . . 6 7 . . */
-	s[0] = _mm512_permutexvar_ps(_mm512_setr_epi32(0, 1, 8, 9, 4, 5, 12, 13, 0, 0, 0, 0, 0, 0, 0, 0), s[0]);
-	_mm256_storeu_ps(dw, _mm256_add_ps(_mm256_loadu_ps(dw), _mm512_castps512_ps256(s[0])));
+	UNROLL for (int o = 0; o < CB; o++)
+		UNROLL for (int j = 0; j < 3; j++)
+			STORE(lanes[o][j] + part, a[o][j]);
+	UNROLL for (int j = 0; j < 3 && part + VL == SEG_LANES; j++)
+		UNROLL for (int o = 0; o < CB; o += 4)
+			fold_four(lanes + o, j, dw + SEG_BLOCK * j + o);
 }
 #endif
 
@@ -55,9 +68,7 @@ INLINE void fold_eight(V a[CB][3], int j, float *dw)
  * of two planes, at `next`, is called in meanwhile: so many streams are beyond what a processor foresees. */
 DOTS void dots(const float *dy, size_t plane, const float *const x[3], size_t n, const float *const next[2], float *dw)
 {
-#ifndef SEG_ISA_avx512
 	float lanes[CB][3][SEG_LANES];
-#endif
 	UNROLL for (int part = 0; part < SEG_LANES; part += VL) {
 		V a[CB][3];
 		UNROLL for (int o = 0; o < CB; o++)
@@ -76,19 +87,8 @@ DOTS void dots(const float *dy, size_t plane, const float *const x[3], size_t n,
 					a[o][j] = FMA(d, p[j], a[o][j]);
 			}
 		}
-#ifdef SEG_ISA_avx512
-		UNROLL for (int j = 0; j < 3; j++)
-			fold_eight(a, j, dw + SEG_BLOCK * j);
+		fold_dots(a, part, lanes, dw);
 	}
-#else
-		UNROLL for (int o = 0; o < CB; o++)
-			UNROLL for (int j = 0; j < 3; j++)
-				STORE(lanes[o][j] + part, a[o][j]);
-	}
-	UNROLL for (int j = 0; j < 3; j++)
-		UNROLL for (int o = 0; o < CB; o += 4)
-			fold_four(lanes + o, j, dw + SEG_BLOCK * j + o);
-#endif
 }
 
 INLINE float sum(const float *d, size_t n)

@@ -23,18 +23,8 @@ INLINE void conv_block(const struct seg_conv *c, const float *in, const float *w
 	UNROLL for (int o = 0; o < CB; o++)
 		UNROLL for (int j = 0; j < XV; j++)
 			a[o][j] = SPLAT(bias ? bias[o] : 0.f);
-	for (size_t k = 0; k < c->ntap; k++, w += SEG_BLOCK) {
-		const float *p = in + c->tap[k];
-		V x[XV];
-		UNROLL for (int j = 0; j < XV; j++)
-			x[j] = LOAD(p + j * VL);
-		UNROLL for (int o = 0; o < CB; o++) {
-			V s = SPLAT(w[o]);
-			KEEP(s);
-			UNROLL for (int j = 0; j < XV; j++)
-				a[o][j] = FMA(s, x[j], a[o][j]);
-		}
-	}
+	for (size_t k = 0; k < c->ntap; k++, w += SEG_BLOCK)
+		outer(a, XV, in + c->tap[k], w);
 	size_t plane = c->grid->plane;
 	UNROLL for (int o = 0; o < CB; o++)
 		UNROLL for (int j = 0; j < XV; j++) {

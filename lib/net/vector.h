@@ -4,6 +4,8 @@
 #ifndef SEG_NET_VECTOR_H
 #define SEG_NET_VECTOR_H
 
+#include <stddef.h>
+
 #if defined SEG_ISA_avx512
 #include <immintrin.h>
 typedef __m512 V;
@@ -66,5 +68,19 @@ enum { VL = 4, CB = 4, XV = 3 };
 #ifndef DOTS
 #define DOTS INLINE
 #endif
+
+/* a[o][j] += w[o] x[j] for CB outputs and xv vectors of positions x, at p. */
+INLINE void outer(V a[CB][XV], int xv, const float *p, const float *w)
+{
+	V x[XV];
+	UNROLL for (int j = 0; j < xv; j++)
+		x[j] = LOAD(p + j * VL);
+	UNROLL for (int o = 0; o < CB; o++) {
+		V s = SPLAT(w[o]);
+		KEEP(s);
+		UNROLL for (int j = 0; j < xv; j++)
+			a[o][j] = FMA(s, x[j], a[o][j]);
+	}
+}
 
 #endif

@@ -66,17 +66,8 @@ INLINE void row_block(int xv, const float *t, const float *u, size_t n, int more
 			else
 				a[o][j] = SPLAT(0.f);
 	for (const float *end = t + n * REACH; t != end; t += REACH)
-		for (const float *p = t; p != t + 3; p++, u += SEG_BLOCK) {
-			V x[XV];
-			UNROLL for (int j = 0; j < xv; j++)
-				x[j] = LOAD(p + j * VL);
-			UNROLL for (int o = 0; o < CB; o++) {
-				V s = SPLAT(u[o]);
-				KEEP(s);
-				UNROLL for (int j = 0; j < xv; j++)
-					a[o][j] = FMA(s, x[j], a[o][j]);
-			}
-		}
+		for (const float *p = t; p != t + 3; p++, u += SEG_BLOCK)
+			outer(a, xv, p, u);
 	UNROLL for (int o = 0; o < CB; o++)
 		UNROLL for (int j = 0; j < xv; j++)
 			STORE(m + o * SUMS * UNIT + j * VL, a[o][j]);
