@@ -57,7 +57,9 @@ INLINE void fold_dots(V a[CB][3], int part, float (*lanes)[3][SEG_LANES], float 
 	UNROLL for (int o = 0; o < CB; o++)
 		UNROLL for (int j = 0; j < 3; j++)
 			STORE(lanes[o][j] + part, a[o][j]);
-	UNROLL for (int j = 0; j < 3 && part + VL == SEG_LANES; j++)
+	if (part + VL < SEG_LANES)
+		return;
+	UNROLL for (int j = 0; j < 3; j++)
 		UNROLL for (int o = 0; o < CB; o += 4)
 			fold_four(lanes + o, j, dw + SEG_BLOCK * j + o);
 }
