@@ -99,6 +99,7 @@ static void layers(double top)
 	static const size_t shape[][3] = {{3, 8, 1}, {8, 8, 1}, {16, 8, 1}, {8, 16, 2}, {16, 16, 2}, {32, 16, 2},
 		{16, 32, 4}, {32, 32, 4}, {64, 32, 4}, {32, 64, 8}, {64, 64, 8}, {128, 64, 8}, {64, 128, 16},
 		{128, 128, 16}};
+	const struct seg_kernels *k = net->kernels;
 	double sum[6] = {0}, work = 0, back_work = 0;
 	printf("%-16s %32s %32s\n%-16s %10s %10s %10s %10s %10s %10s\n", "", "direct", "Winograd", "GFLOP/s", "forward", "data",
 	    "weights", "forward", "data", "weights");
@@ -112,9 +113,9 @@ static void layers(double top)
 		float *u = seg_alloc_aligned(18 * seg_blocks(big) * seg_blocks(big), 4);
 		float *bias = seg_alloc_aligned(seg_blocks(big), 4);
 		ptrdiff_t *tap = seg_alloc(9 * big, sizeof *tap);
-		for (size_t k = 0; k < 9 * big; k++)
-			tap[k] = (ptrdiff_t)(k / 9 * g.plane) + ((ptrdiff_t)(k % 9 / 3) - 1) * (ptrdiff_t)g.row +
-			    (ptrdiff_t)(k % 3) - 1;
+		for (size_t i = 0; i < 9 * big; i++)
+			tap[i] = (ptrdiff_t)(i / 9 * g.plane) + ((ptrdiff_t)(i % 9 / 3) - 1) * (ptrdiff_t)g.row +
+			    (ptrdiff_t)(i % 3) - 1;
 		for (size_t c = 0; c < big; c++)
 			for (size_t i = 0; i < n; i++)
 				for (size_t j = 0; j < n; j++)
@@ -123,24 +124,18 @@ static void layers(double top)
 		struct seg_conv fwd = {&g, seg_blocks(out), taps, taps, tap};
 		struct seg_conv bwd = {&g, seg_blocks(in), 9 * out, 9 * out, tap};
 		for (int r = 0; r < 3 * repeats; r++) {
-			double t = now();
-			net->kernels->conv(&fwd, x + g.lead, w, bias, SEG_RELU, NULL, y + g.lead, SEG_ALONE);
-			keep(&best[0], now() - t);
-			t = now();
-			net->kernels->conv(&bwd, x + g.lead, w, NULL, SEG_MASK, x + g.lead, y + g.lead, SEG_ALONE);
-			keep(&best[1], now() - t);
-			t = now();
-			net->kernels->wgrad(&fwd, x + g.lead, x + g.lead, w, bias, SEG_ALONE);
-			keep(&best[2], now() - t);
-			t = now();
-			net->kernels->winograd(&fwd, x + g.lead, u, bias, SEG_RELU, NULL, y + g.lead, SEG_ALONE);
-			keep(&best[3], now() - t);
-			t = now();
-			net->kernels->winograd(&bwd, x + g.lead, u, NULL, SEG_MASK, x + g.lead, y + g.lead, SEG_ALONE);
-			keep(&best[4], now() - t);
-			t = now();
-			net->kernels->winograd_gradient(&fwd, x + g.lead, x + g.lead, w, bias, SEG_ALONE);
-			keep(&best[5], now() - t);
+			for (int d = 0; d < 6; d += 3) { /* direct, Winograd */
+				const float *weight = d ? u : w;
+				double t = now();
+				(d ? k->winograd : k->conv)(&fwd, x + g.lead, weight, bias, SEG_RELU, NULL, y + g.lead, SEG_ALONE);
+				keep(&best[d], now() - t);
+				t = now();
+				(d ? k->winograd : k->conv)(&bwd, x + g.lead, weight, NULL, SEG_MASK, x + g.lead, y + g.lead, SEG_ALONE);
+				keep(&best[d + 1], now() - t);
+				t = now();
+				(d ? k->winograd_gradient : k->wgrad)(&fwd, x + g.lead, x + g.lead, w, bias, SEG_ALONE);
+				keep(&best[d + 2], now() - t);
+			}
 			memset(w, 0, 9 * seg_blocks(big) * seg_blocks(big) * sizeof *w);
 		}
 		printf("%4zu ->%4zu @%-4zu", in, out, n);

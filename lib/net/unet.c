@@ -441,14 +441,11 @@ static void back(const struct pass *p, const struct layer *l, const float *x, fl
 			    a->stat[at] + 2 * c / group, dy + c * g->plane, grad + l->gamma + c, grad + l->beta + c);
 		seg_team_meet(me);
 	}
-	if (l->kind == CONV3)
-		k->winograd_gradient(&a->forward[at], x, dy, grad + l->kernel, bias, me);
-	else
-		k->wgrad(&a->forward[at], x, dy, grad + l->kernel, bias, me);
-	if (dx && l->kind == CONV3)
-		k->winograd(&a->back[at], dy, w->prepared + l->sums_back, NULL, epilogue, x, dx, me);
-	else if (dx)
-		k->conv(&a->back[at], dy, w->prepared + l->back, NULL, epilogue, x, dx, me);
+	int wino = l->kind == CONV3;
+	(wino ? k->winograd_gradient : k->wgrad)(&a->forward[at], x, dy, grad + l->kernel, bias, me);
+	if (dx)
+		(wino ? k->winograd : k->conv)(&a->back[at], dy, w->prepared + (wino ? l->sums_back : l->back), NULL, epilogue, x,
+		    dx, me);
 	seg_team_meet(me);
 	if (l->kind == UP && me.i == 0) {
 		for (size_t c = 0; c < l->cout; c++) {
