@@ -7,7 +7,6 @@
 
 #include "cmd/cmd.h"
 #include "seg/dist.h"
-#include "seg/file.h"
 #include "seg/err.h"
 #include "seg/file.h"
 #include "seg/parallel.h"

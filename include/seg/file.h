@@ -14,7 +14,8 @@ ssize_t seg_read_full(int fd, void *p, size_t n);
 int seg_write_full(int fd, const void *p, size_t n);
 
 /* From now on a thread takes what the pipe fd gives, up to `most` bytes ahead of whoever reads fd, which has
- * become the end of another pipe.  For a writer that is not to be kept waiting. */
+ * become the end of another pipe.  For a writer that is not to be kept waiting.  What cannot be read, or
+ * finds no memory, ends the pipe.  After a failure fd is not to be used. */
 int seg_read_ahead(int fd, size_t most);
 
 /* A whole file as a NUL-terminated block the caller frees; files over limit bytes are refused.

@@ -69,8 +69,10 @@ int seg_read_ahead(int fd, size_t most)
 	if (!a)
 		return SEG_ENOMEM;
 	*a = (struct ahead){fcntl(fd, F_DUPFD_CLOEXEC, 3), -1, most};
-	if (a->from < 0 || pipe2(end, O_CLOEXEC) < 0)
-		return seg_fail(SEG_EDATA, "standard input: %s", strerror(errno));
+	if (a->from < 0 || pipe2(end, O_CLOEXEC) < 0) {
+		free(a);
+		return seg_fail(SEG_EDATA, "reading ahead: %s", strerror(errno));
+	}
 	a->to = end[1];
 	fcntl(a->to, F_SETFL, O_NONBLOCK);
 	dup2(end[0], fd);

@@ -9,7 +9,8 @@
  *
  * A convolution is a list of taps: offsets, one for each pair of input channel and filter position.
  * 3x3 convolutions, 1x1, the transposed 2x2 (a 1x1 to four times the channels, then spread) and
- * the way back through each of them are all the same kernel with other taps.
+ * the way back through each of them are all the same kernel with other taps.  Of 3x3 ones the result
+ * is had by fewer multiplications (winograd.isa.c); they differ from the others by rounding alone.
  *
  * Weights are blocked by 8 outputs: w[cout/8][ntap][8].
  *
@@ -73,6 +74,7 @@ struct seg_kernels {
 	 * to the padding.  db[o] += sum over i of dy[o][i]. */
 	void (*wgrad)(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
 	    struct seg_part me);
+	/* The same for 3x3 filters; takes 630 KB of stack. */
 	void (*winograd_gradient)(const struct seg_conv *c, const float *in, const float *dy, float *dw, float *db,
 	    struct seg_part me);
 

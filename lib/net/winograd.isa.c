@@ -6,7 +6,7 @@
  * goes the same way back.  Positions are counted as if a strip were a row, so that a run of them goes
  * on behind the edge of a narrow picture.
  *
- * The same bits on AVX2 and AVX-512: a result is one chain of multiply-adds over inputs and filter
+ * The same bits on AVX2, AVX-512 and NEON: a result is one chain of multiply-adds over inputs and filter
  * columns, or a dot product (dots.h); everything else is elementwise. */
 #include "lib/net/dots.h"
 
